@@ -1,0 +1,36 @@
+# make deploy   set up, then run the stack in the virtual cell: make deploy EPISODES=3 TASK=open_drawer ROBOT=virtual_xarm7
+# make test     set up, then lint, types and tests
+SHELL := /bin/bash
+
+EPISODES ?= 3
+TASK ?= pick_and_place
+ROBOT ?= virtual_ur5e
+POLICY ?= demonstrator
+SEED ?= 0
+RECORD ?= false
+HEADLESS ?=
+
+arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) policy:=$(POLICY) seed:=$(SEED) record:=$(RECORD) \
+	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
+
+.PHONY: setup deploy test test-all lint clean
+
+setup:
+	@tools/setup.sh
+
+deploy: setup
+	@. tools/env.sh && exec ros2 launch policy_bringup deploy.launch.py $(arguments)
+
+lint: setup
+	@. tools/env.sh && ruff format --check . && ruff check . && lint-imports && mypy
+
+test: lint
+	@tools/system_packages.sh --optional
+	@. tools/env.sh && exec pytest -m 'not slow and not hardware'
+
+test-all: lint
+	@tools/system_packages.sh --optional
+	@. tools/env.sh && exec pytest -m 'not hardware'
+
+clean:
+	rm -rf .setup .venv ros2_ws/build ros2_ws/install ros2_ws/log

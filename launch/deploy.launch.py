@@ -1,0 +1,128 @@
+"""The table of processes of one cell, from simulation to policy.
+
+    ros2 launch policy_bringup deploy.launch.py robot:=virtual_ur5e task:=pick_and_place episodes:=3
+
+Every process is a row below. None is started again when it dies: nothing re-engages by itself. With `episodes` above 0
+the launch ends when they are done; with 0 the cell stays up for an operator.
+"""
+
+import os
+import sys
+from datetime import datetime
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+CAMERAS = ("gripper", "left", "right")
+BOOLEAN = ["true", "false"]
+
+ARGUMENTS = (
+    DeclareLaunchArgument("robot", default_value="virtual_ur5e", description="a robot that the cell file allows"),
+    DeclareLaunchArgument(
+        "cell", default_value="launch/cells/virtual.yaml", description="the cell file; relative to the checkout"
+    ),
+    DeclareLaunchArgument("task", default_value="pick_and_place", description="pick_and_place or open_drawer"),
+    DeclareLaunchArgument("episodes", default_value="3", description="how many; 0: stay up for an operator"),
+    DeclareLaunchArgument("seed", default_value="0", description="of the first episode's scenario; the next adds one"),
+    DeclareLaunchArgument(
+        "split",
+        default_value="train",
+        choices=["train", "unseen_objects", "unseen_background"],
+        description="which objects and backgrounds are drawn",
+    ),
+    DeclareLaunchArgument("policy", default_value="demonstrator", description="a policy by name"),
+    DeclareLaunchArgument(
+        "mode", default_value="", choices=["", "overlap", "stop_and_go"], description="'': the cell file's"
+    ),
+    DeclareLaunchArgument("speed_scale", default_value="0.0", description="stretch of every chunk; 0: the cell file's"),
+    DeclareLaunchArgument("record", default_value="false", choices=BOOLEAN, description="record episodes as MCAP"),
+    DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
+    DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
+    DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
+    DeclareLaunchArgument("run_dir", default_value="", description="folder of audit log and report; '': runs/<time>"),
+)
+
+
+def _python() -> str:
+    """The environment's interpreter: under a full ROS 2, `ros2` itself runs in the system's."""
+    environment = os.environ.get("VIRTUAL_ENV")
+    return os.path.join(environment, "bin", "python") if environment else sys.executable
+
+
+def _process(name: str, *arguments: str) -> ExecuteProcess:
+    return ExecuteProcess(
+        cmd=[_python(), "-m", f"kinema.apps.{name}", *arguments],
+        name=name,
+        output="screen",
+        sigterm_timeout="10",
+    )
+
+
+def _node(package: str, executable: str, name: str, **parameters: object) -> Node:
+    return Node(
+        package=package,
+        executable=executable,
+        name=name,
+        output="screen",
+        parameters=[parameters] if parameters else [],
+    )
+
+
+def _finished(event: object, context: object) -> list:
+    if event.returncode != 0 and not context.is_shutdown:
+        raise RuntimeError(f"the episodes broke off (exit code {event.returncode}); see the lines above")
+    return [EmitEvent(event=Shutdown(reason="the episodes are done"))]
+
+
+def _table(context: object) -> list:
+    arguments = {row.name: LaunchConfiguration(row.name).perform(context) for row in ARGUMENTS}
+    robot, cell, policy = arguments["robot"], arguments["cell"], arguments["policy"]
+    episodes, seed = int(arguments["episodes"]), int(arguments["seed"])
+    world = {"task": arguments["task"], "split": arguments["split"], "seed": seed}
+    run = {"mode": arguments["mode"], "speed_scale": float(arguments["speed_scale"])}
+    run_dir = arguments["run_dir"] or os.path.join("runs", datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    seen = arguments["headless"] == "false"
+
+    place = ("--cell", cell, "--robot", robot)
+    rows = [
+        _process("cell", *place, *(word for key, value in world.items() for word in (f"--{key}", str(value)))),
+        _process("renderer", *place),
+        _process("control_loop", *place),
+        _process("jaw_drive", *place),
+        _node("virtual_cell", "virtual_cell", "virtual_cell"),
+        *(_node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
+        _node("sensor_nodes", "load_cell", "load_cell", cell=cell),
+        _node("impedance_executor", "executor", "executor", cell=cell, robot=robot, run_dir=run_dir),
+        _node("policy_inference", "policy", "policy", policy=policy),
+    ]
+    if arguments["monitor"] == "true" and seen:
+        rows.append(_node("monitor", "monitor", "monitor", robot=robot, cell=cell))
+    if arguments["record"] == "true":
+        rows.append(_node("recording", "recorder", "recorder", run_dir=run_dir))
+    if arguments["rviz"] == "true" and seen:
+        config = os.path.join(FindPackageShare("policy_bringup").perform(context), "rviz", "deploy.rviz")
+        rows.append(Node(package="rviz2", executable="rviz2", name="rviz2", arguments=["-d", config], output="screen"))
+    if episodes > 0:
+        runner = _node(
+            "policy_bringup",
+            "run_episodes",
+            "run_episodes",
+            **world,
+            **run,
+            robot=robot,
+            cell=cell,
+            policy=policy,
+            episodes=episodes,
+            run_dir=run_dir,
+        )
+        rows += [runner, RegisterEventHandler(OnProcessExit(target_action=runner, on_exit=_finished))]
+    return rows
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_table)])

@@ -1,0 +1,84 @@
+"""Write `calibration/virtual/` from the virtual cell's tables, labelled as simulator truth.
+
+A file whose numbers are already right is left alone, so that running this twice changes nothing.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from kinema import paths
+from kinema.calibration.bundle import LATENCY
+from kinema.calibration.files import CameraInfo, Jaw, JawTag, Latencies, Latency, Transform, load, save
+from kinema.errors import CalibrationError
+from kinema.robots import GRIPPER
+from kinema.virtual.cameras import CAMERAS, SIZES, TAG_DICTIONARY, TAGS, FingerTag, simulator_truth
+from kinema.virtual.handheld import T_BASE_WORLD, T_TCP_TRACKER, TRACKER_SERIAL
+
+JAW_SERIAL = "VIRTUAL-JAW"
+OTHER_SERIALS = {"arm": "VIRTUAL-ARM", "jaw": JAW_SERIAL, "load_cell": "VIRTUAL-LOAD-CELL", "tracker": TRACKER_SERIAL}
+
+CalibrationFile = CameraInfo | Transform | Jaw | Latencies
+
+_NATIVE_SIZE = max(SIZES)
+
+
+def _jaw_tag(tag: FingerTag) -> JawTag:
+    T_tcp_tag = tag.T_tcp_tag(0.0)
+    x, y, z = T_tcp_tag.position.round(12).tolist()
+    qx, qy, qz, qw = T_tcp_tag.quaternion.round(12).tolist()
+    return JawTag(id=tag.id, size=tag.size, direction=tag.side, position=(x, y, z), quaternion=(qx, qy, qz, qw))
+
+
+def virtual_calibration() -> dict[str, CalibrationFile]:
+    """Every calibration file of the virtual cell by its name."""
+    files: dict[str, CalibrationFile] = {}
+    for row in CAMERAS.values():
+        mount = row.mount.removesuffix("_link")
+        truth = simulator_truth(row.serial)
+        files[f"{row.name}.yaml"] = row.info(_NATIVE_SIZE)
+        files[f"T_{mount}_{row.name}.yaml"] = Transform.of(row.mount, row.frame_id, row.T_mount_camera, truth)
+    tracker = simulator_truth(TRACKER_SERIAL)
+    files["T_tracker_tcp.yaml"] = Transform.of("tracker", "tcp", T_TCP_TRACKER.inverse(), tracker)
+    files["T_base_world.yaml"] = Transform.of("base_link", "world", T_BASE_WORLD, tracker)
+    left, right = map(_jaw_tag, TAGS)
+    files["jaw.yaml"] = Jaw(
+        dictionary=TAG_DICTIONARY,
+        stroke=GRIPPER.stroke,
+        left=left,
+        right=right,
+        provenance=simulator_truth(JAW_SERIAL),
+    )
+    devices = {row.name: Latency(serial=row.serial, seconds=row.latency) for row in CAMERAS.values()}
+    devices |= {name: Latency(serial=serial, seconds=0.0) for name, serial in OTHER_SERIALS.items()}
+    files[LATENCY.file] = Latencies(devices=devices, provenance=simulator_truth("VIRTUAL-CELL"))
+    return files
+
+
+def _up_to_date(path: Path, wanted: CalibrationFile) -> bool:
+    try:
+        return load(path, type(wanted), remedy="") == wanted
+    except CalibrationError:
+        return False
+
+
+def export(folder: Path) -> Mapping[str, bool]:
+    """Write what is not up to date; returns for each file whether it was written."""
+    written = {}
+    for name, wanted in virtual_calibration().items():
+        written[name] = not _up_to_date(folder / name, wanted)
+        if written[name]:
+            save(folder / name, wanted)
+    return written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=None, help="default: calibration/virtual of the checkout")
+    folder = parser.parse_args().folder or paths.root() / "calibration" / "virtual"
+    for name, written in export(folder).items():
+        print(f"{'written' if written else 'current'}  {folder / name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What every process of the cell does alike: command line, plain log lines, an orderly end on SIGINT and SIGTERM."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from kinema import cell_file
+from kinema.cell_file import Cell
+from kinema.errors import KinemaError
+
+Body = Callable[[Cell, argparse.Namespace, Callable[[], bool]], None]
+
+
+def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> int:
+    """Run `body(cell, arguments, stopped)` until it returns; it has to return soon once `stopped()` is true.
+
+    Returns the exit status: 0 after an orderly end, 2 with one line of explanation for a KinemaError.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m kinema.apps.{name}")
+    parser.add_argument("--cell", default="launch/cells/virtual.yaml", help="the cell file")
+    parser.add_argument("--robot", default="virtual_ur5e", help="a robot that the cell file allows")
+    if add_arguments is not None:
+        add_arguments(parser)
+    arguments = parser.parse_args()
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=f"[{name}] %(message)s", force=True)
+    ending = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ending.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    try:
+        cell = cell_file.load(arguments.cell)
+        cell.check_robot(arguments.robot)
+        body(cell, arguments, ending.is_set)
+    except KinemaError as error:
+        logging.error("%s", error)
+        return 2
+    return 0

@@ -1,0 +1,139 @@
+"""All calibration of one cell, loaded at once, so that activation refuses before anything moves (FAULTS F23)."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from kinema.calibration.files import CameraInfo, File, Jaw, Latencies, Transform, load
+from kinema.errors import CalibrationError
+from kinema.geometry import Pose
+
+SIDE_CAMERAS = ("left", "right")
+GRIPPER_CAMERA = "gripper"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One calibration file: its schema, the device it belongs to, and the session of the service that makes it."""
+
+    file: str
+    schema: type[CameraInfo] | type[Transform] | type[Jaw] | type[Latencies]
+    device: str
+    session: str
+
+    @property
+    def remedy(self) -> str:
+        return (
+            f"make it with the service stereo_calibration/start_session (what: {self.session}), "
+            "for the virtual cell with python -m kinema.apps.export_virtual_calibration"
+        )
+
+
+KINDS = (
+    Kind("gripper.yaml", CameraInfo, "gripper", "fisheye"),
+    Kind("left.yaml", CameraInfo, "left", "intrinsics"),
+    Kind("right.yaml", CameraInfo, "right", "intrinsics"),
+    Kind("T_tcp_gripper.yaml", Transform, "gripper", "hand_eye"),
+    Kind("T_base_left.yaml", Transform, "left", "eye_on_base"),
+    Kind("T_base_right.yaml", Transform, "right", "eye_on_base"),
+    Kind("jaw.yaml", Jaw, "jaw", "jaw"),
+    Kind("T_tracker_tcp.yaml", Transform, "tracker", "tool_mount"),
+    Kind("T_base_world.yaml", Transform, "tracker", "tracker_world"),
+)
+LATENCY = Kind("latency.yaml", Latencies, "cell", "latency")
+FRAMES = {
+    "T_tcp_gripper.yaml": ("tcp", "gripper_optical_frame"),
+    "T_base_left.yaml": ("base_link", "left_optical_frame"),
+    "T_base_right.yaml": ("base_link", "right_optical_frame"),
+    "T_tracker_tcp.yaml": ("tracker", "tcp"),
+    "T_base_world.yaml": ("base_link", "world"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The calibration of the devices that were asked for; what was not asked for raises CalibrationError."""
+
+    folder: Path
+    files: Mapping[str, CameraInfo | Transform | Jaw | Latencies]
+    latencies: Latencies
+
+    def _get(self, file: str, kind: type[File]) -> File:
+        value = self.files.get(file)
+        if not isinstance(value, kind):
+            raise CalibrationError(
+                f"{self.folder / file}: was not loaded, its device is not in this cell; loaded: {', '.join(self.files)}"
+            )
+        return value
+
+    def camera(self, name: str) -> CameraInfo:
+        return self._get(f"{name}.yaml", CameraInfo)
+
+    def T_base_camera(self, name: str) -> Pose:
+        """Pose of a side camera's optical frame in base_link."""
+        return self._get(f"T_base_{name}.yaml", Transform).pose
+
+    def T_tcp_camera(self, name: str = GRIPPER_CAMERA) -> Pose:
+        """Pose of the gripper camera's optical frame in tcp: the hand-eye transform."""
+        return self._get(f"T_tcp_{name}.yaml", Transform).pose
+
+    @property
+    def T_tracker_tcp(self) -> Pose:
+        """The tracker's mount on the handheld gripper."""
+        return self._get("T_tracker_tcp.yaml", Transform).pose
+
+    @property
+    def T_base_world(self) -> Pose:
+        """Where the tracker's world stands to the arm's base."""
+        return self._get("T_base_world.yaml", Transform).pose
+
+    @property
+    def jaw(self) -> Jaw:
+        return self._get("jaw.yaml", Jaw)
+
+    def latency(self, device: str) -> float:
+        """[s]; raises CalibrationError for a device that the file does not hold."""
+        row = self.latencies.devices.get(device)
+        if row is None:
+            raise CalibrationError(
+                f"{self.folder / LATENCY.file}: devices.{device} is missing; "
+                f"there are: {', '.join(self.latencies.devices)}; {LATENCY.remedy}"
+            )
+        return row.seconds
+
+
+def load_bundle(folder: Path, serials: Mapping[str, str], *, today: datetime.date | None = None) -> Bundle:
+    """What the named devices need, each file for the serial number given, and the latencies.
+
+    `serials` maps devices ('gripper', 'left', 'right' the cameras; 'jaw', 'tracker'; others have no file but a
+    latency) to serial numbers. Raises CalibrationError naming the file and the service that makes it.
+    """
+    folder = Path(folder)
+    files: dict[str, CameraInfo | Transform | Jaw | Latencies] = {}
+    for kind in KINDS:
+        if kind.device not in serials:
+            continue
+        value = load(folder / kind.file, kind.schema, serial=serials[kind.device], remedy=kind.remedy, today=today)
+        if isinstance(value, Transform) and (value.parent, value.child) != FRAMES[kind.file]:
+            raise CalibrationError(
+                f"{folder / kind.file}: parent, child are {value.parent}, {value.child}; "
+                f"allowed are {', '.join(FRAMES[kind.file])}; {kind.remedy}"
+            )
+        if isinstance(value, CameraInfo) and value.camera_name != kind.device:
+            raise CalibrationError(
+                f"{folder / kind.file}: camera_name is {value.camera_name!r}, allowed is {kind.device!r}; {kind.remedy}"
+            )
+        files[kind.file] = value
+    path = folder / LATENCY.file
+    latencies = load(path, Latencies, remedy=LATENCY.remedy, today=today)
+    for device, serial in serials.items():
+        row = latencies.devices.get(device)
+        if row is None:
+            raise CalibrationError(f"{path}: devices.{device} is missing; {LATENCY.remedy}")
+        if row.serial != serial:
+            raise CalibrationError(
+                f"{path}: devices.{device}.serial is {row.serial!r}, the device's is {serial!r}; {LATENCY.remedy}"
+            )
+    return Bundle(folder, MappingProxyType(files), latencies)

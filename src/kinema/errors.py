@@ -1,0 +1,33 @@
+"""The one exception family of Kinema. Every message says what was wrong, where, and what is allowed."""
+
+
+class KinemaError(Exception):
+    """Base of all errors that Kinema raises on purpose."""
+
+
+class ChunkError(KinemaError):
+    """An action chunk that may not be played (FAULTS F01-F03)."""
+
+
+class NonFiniteChunkError(ChunkError):
+    """A chunk that holds NaN or infinity somewhere (FAULTS F01)."""
+
+
+class ConfigError(KinemaError):
+    """A configuration file that may not be used (FAULTS F22): names file, key and what is allowed."""
+
+
+class CalibrationError(KinemaError):
+    """A calibration file that is missing, too old or for another device (FAULTS F23)."""
+
+
+class DeviceError(KinemaError):
+    """A device that is absent, silent, or owned by somebody else."""
+
+
+class OwnershipError(DeviceError):
+    """A second source of commands, or a second opener of a device (FAULTS F21): names the owner."""
+
+
+class SimulationError(KinemaError):
+    """The physics left the numbers it can be trusted in (FAULTS F28)."""

@@ -1,0 +1,98 @@
+"""A YAML file as a strict pydantic model; refusals name file, key and what is allowed (FAULTS F22)."""
+
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from kinema.errors import KinemaError
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+STRICT = pydantic.ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+_MAX_BYTES = 1_000_000  # a larger file is no configuration
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its silent habit of letting the last of two equal keys win, and without aliases that explode."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _fields(annotation: Any) -> dict[str, Any] | None:
+    for candidate in (annotation, *typing.get_args(annotation)):
+        if dataclasses.is_dataclass(candidate) or hasattr(candidate, "model_fields"):
+            hints = typing.get_type_hints(candidate)
+            if dataclasses.is_dataclass(candidate):
+                return {field.name: hints[field.name] for field in dataclasses.fields(candidate)}
+            return {name: hints[name] for name in candidate.model_fields}
+    return None
+
+
+def _inside(annotation: Any, key: Any) -> Any:
+    """The type behind one step of an error's location, or None where the schema has none."""
+    fields = _fields(annotation)
+    if fields is not None:
+        return fields.get(key)
+    arguments = [argument for argument in typing.get_args(annotation) if argument is not Ellipsis]
+    return arguments[-1] if arguments else None  # of a tuple its items, of a mapping its values
+
+
+def _allowed_keys(model: type[pydantic.BaseModel], location: tuple) -> str:
+    annotation: Any = model
+    for key in location:
+        annotation = _inside(annotation, key)
+    return ", ".join(_fields(annotation) or ()) or "nothing"
+
+
+def _explain(path: Path, model: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        key = ".".join(map(str, fault["loc"])) or "(the whole file)"
+        if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            allowed = _allowed_keys(model, fault["loc"][:-1])
+            lines.append(f"{path}: key '{key}' is unknown; allowed here: {allowed}")
+        elif fault["type"] == "missing":
+            lines.append(f"{path}: key '{key}' is missing")
+        else:
+            lines.append(f"{path}: key '{key}' is {str(fault['input'])[:80]}: {fault['msg']}")
+    return "\n".join(lines)
+
+
+def read(path: Path, model: type[Model], refusal: type[KinemaError], remedy: str = "") -> Model:
+    """The file as a checked value; `remedy` is a sentence that ends every refusal.
+
+    Raises `refusal` and nothing else, whatever the file holds.
+    """
+    ending = f"; {remedy}" if remedy else ""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise refusal(f"{path}: is larger than {_MAX_BYTES} bytes{ending}")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise refusal(f"{path}: cannot be read ({error.strerror}){ending}") from error
+    except ValueError as error:
+        raise refusal(f"{path}: is not UTF-8 text{ending}") from error
+    try:
+        content = json.dumps(yaml.load(text, _Loader), default=str)
+    except Exception as error:  # PyYAML's constructors let many kinds of exception out on malformed scalars
+        raise refusal(f"{path}: is not valid YAML: {error}{ending}") from error
+    try:
+        return model.model_validate_json(content)
+    except pydantic.ValidationError as error:
+        raise refusal(_explain(path, model, error) + ending) from error

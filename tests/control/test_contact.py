@@ -1,0 +1,70 @@
+"""Contact in the virtual cell with everything on: joint friction, 10 % payload error, sensor noise, wrench delay."""
+
+import numpy as np
+import pytest
+
+from kinema.control.messages import Jog, State
+from kinema.control.settings import ControlSettings, Limits
+from kinema.geometry import pose_error
+from kinema.interfaces import CommandKind
+
+ARMS = ("virtual_ur5e", "virtual_xarm7")
+KINDS = (CommandKind.TORQUE, CommandKind.POSITION)
+STIFFNESS = np.repeat(ControlSettings().impedance.stiffness, 3)
+PUSH = np.repeat([30.0, 4.0], 3)  # [N, N m]: 50 mm, 0.1 rad
+
+
+@pytest.mark.parametrize("robot", ARMS)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower())
+def test_a_known_wrench_moves_the_arm_by_f_over_k_on_all_six_axes(rig, robot: str, kind: CommandKind) -> None:
+    cell = rig(robot, kind)
+    assert cell.world.noise.arm.force > 0 and cell.world.noise.arm.wrench_delay > 0
+    assert cell.world.model.dof_frictionloss[: cell.world.arm.dof].min() > 0
+    cell.enable()
+    cell.run(1.5)
+    rest = cell.pose()
+    for axis in range(6):
+        wrench = np.zeros(6)
+        wrench[axis] = PUSH[axis] * (1 if axis % 2 else -1)
+        for share in np.linspace(0.02, 1.0, 50):  # a hand, not a hammer
+            cell.push(share * wrench)
+            cell.run(0.006)
+        cell.run(2.0)
+        yielded = pose_error(rest, cell.pose())
+        expected = wrench / STIFFNESS
+        assert yielded[axis] == pytest.approx(expected[axis], rel=0.10), (axis, cell.said("safety"))
+        across = np.delete(np.abs(yielded) / (PUSH / STIFFNESS), axis)
+        assert across.max() < 0.10, (axis, yielded)
+        cell.push(np.zeros(6))
+        cell.run(2.0)
+        returned = np.abs(pose_error(rest, cell.pose())) / (PUSH / STIFFNESS)
+        assert returned.max() < 0.05, (axis, returned)
+    assert cell.core.state is State.READY and not cell.said("clamped")
+
+
+@pytest.mark.parametrize("robot", ARMS)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower())
+def test_pressed_against_a_stiff_wall_it_settles(rig, robot: str, kind: CommandKind) -> None:
+    """Down onto the table until the equilibrium lies 40 mm inside it."""
+    limits = Limits(workspace=((0.0, -0.8, -0.2), (1.0, 0.8, 1.0)), force=400.0, torque=100.0)
+    cell = rig(robot, kind, ControlSettings(limits=limits), task="open_drawer")
+    cell.enable()
+    height = cell.pose().position[2]
+    cell.run((height - 0.02) / 0.1 + 0.5, Jog(np.array([0, 0, -0.1, 0, 0, 0]), (height - 0.02) / 0.1))
+    speed = 0.02
+    deep = cell.last.T_base_goal.position[2] + 0.04 - 0.008  # the finger tips reach 8 mm below the TCP
+    cell.run(deep / speed, Jog(np.array([0, 0, -speed, 0, 0, 0]), deep / speed))
+    forces, heights = [], []
+    for _ in range(2000):
+        cell.tick()
+        forces.append(cell.world._external_wrench()[2])  # the sensor's, without its noise
+        heights.append(cell.pose().position[2])
+    seconds = np.array(forces).reshape(4, 500).std(axis=1)
+    pressing = np.mean(forces[-500:])
+    inside = cell.last.T_base_goal.position[2] - np.mean(heights[-500:])
+    assert pressing == pytest.approx(-STIFFNESS[2] * inside, rel=0.15)
+    assert pressing > 15.0
+    assert seconds[-1] < 0.1 * pressing  # no more than the wrench's noise moves
+    assert seconds[-1] < 1.5 * seconds[1] + 0.05  # and it doesn't grow
+    assert np.ptp(heights[-500:]) < 2e-4
+    assert cell.core.state is State.READY, cell.said()

@@ -1,0 +1,85 @@
+"""The launch file, started by the command that a person types, decided by the physics of the cell."""
+
+import json
+import os
+
+import pytest
+
+pytestmark = pytest.mark.ros
+
+
+def test_one_episode_succeeds_by_the_physics_and_leaves_a_report(launch, tmp_path):
+    run = tmp_path / "run"
+    stack = launch(episodes=1, task="pick_and_place", run_dir=run, record="true")
+    assert stack.process.wait(timeout=300) == 0, stack.log.read_text()
+    assert not [pid for pid in stack.pids() if os.path.exists(f"/proc/{pid}")], "an orphan survived"
+    (episode,) = map(json.loads, (run / "episodes.jsonl").read_text().splitlines())
+    assert episode["success"] and "rest" in episode["outcome"], (episode, stack.log.read_text())
+
+    events = [json.loads(line) for line in (run / "audit.jsonl").read_text().splitlines()]
+    steps = [event for event in events if event["kind"] == "step"]
+    assert len({event["data"]["chunk"] for event in steps}) > 1
+    for event in steps:
+        data = event["data"]
+        assert event["t_ns"] > data["t0_ns"] and data["latency"] == pytest.approx(
+            (event["t_ns"] - data["t0_ns"]) * 1e-9
+        )
+        assert len(data["command"]) == len(data["measured"]) == 7
+    assert all(event["data"]["reason"] for event in events if event["kind"] == "step_dropped")
+    assert [event["data"]["success"] for event in events if event["kind"] == "outcome"] == [True]
+    for name in ("summary.json", "summary.md", "episode_1.png", "episode_1.mp4"):
+        assert (run / name).stat().st_size > 0
+
+    (first,) = (i for i, event in enumerate(events) if event["kind"] == "policy_started")
+    (last,) = (i for i, event in enumerate(events) if event["kind"] == "policy_ended")
+    check_recording(run / "episodes" / "episode_0001", events=last - first + 1)
+
+
+def check_recording(folder, events):
+    import yaml
+    from kinema_interfaces.msg import ActionChunk
+    from rclpy.serialization import deserialize_message
+    from rosbags.rosbag2 import Reader
+
+    from kinema.chunk import check_chunk
+    from kinema_ros.convert import chunk
+
+    facts = yaml.safe_load((folder / "episode.yaml").read_text())
+    assert facts["finished"] and facts["success"] and facts["text"] and facts["ended"] == "marked as success"
+    with Reader(folder) as reader:
+        counts = {c.topic: c.msgcount for c in reader.connections}
+        chunks = [raw for c, _, raw in reader.messages() if c.topic == "/policy/chunk"]
+    for name in ("gripper", "left", "right"):
+        assert counts[f"/{name}/image_raw"] > 10
+    for name in ("/joint_states", "/tcp_pose", "/load_cell/force", "/executor/state", "/executor/events", "/task"):
+        assert counts[name] > 0, name
+    assert counts["/executor/events"] == events, "an event was lost on its way"
+    assert chunks
+    for raw in chunks:
+        check_chunk(chunk(deserialize_message(raw, ActionChunk))[0])
+
+
+def test_sigint_in_the_midst_of_motion_ends_every_process(launch, tmp_path, wait_for):
+    stack = launch(episodes=1, run_dir=tmp_path / "run")
+    wait_for(lambda: "HOLDING to EXECUTING" in stack.log.read_text(), timeout=120, what="a chunk being played")
+    stack.interrupt()
+    assert not [pid for pid in stack.pids() if os.path.exists(f"/proc/{pid}")], stack.log.read_text()
+
+
+def test_a_wrong_argument_ends_the_launch_with_its_reason(launch):
+    stack = launch(episodes=1, split="nonsense")
+    assert stack.process.wait(timeout=60) != 0
+    assert "nonsense" in stack.log.read_text()
+
+
+def test_f22_a_cell_file_with_an_unknown_key_leaves_nodes_unconfigured_naming_key_and_file(launch, tmp_path, wait_for):
+    from kinema import paths
+
+    text = (paths.root() / "launch/cells/virtual.yaml").read_text()
+    (tmp_path / "bad.yaml").write_text(text + "\nspeed: 9\n")
+    stack = launch(episodes=0, cell=tmp_path / "bad.yaml")
+    wait_for(
+        lambda: "[executor]: stays unconfigured" in stack.log.read_text(), timeout=60, what="an unconfigured executor"
+    )
+    line = next(row for row in stack.log.read_text().splitlines() if "stays unconfigured" in row)
+    assert "bad.yaml" in line and "'speed' is unknown" in line and "allowed" in line

@@ -1,0 +1,98 @@
+import pytest
+import yaml
+
+from kinema import cell_file, paths
+from kinema.control.messages import Mode
+from kinema.errors import ConfigError
+from kinema.interfaces import CommandKind
+
+SHIPPED = paths.root() / "launch/cells/virtual.yaml"
+
+
+def _write(tmp_path, change):
+    content = yaml.safe_load(SHIPPED.read_text())
+    change(content)
+    file = tmp_path / "cell.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def _refusal(file):
+    with pytest.raises(ConfigError) as refused:
+        cell_file.load(file)
+    assert str(file) in str(refused.value)
+    return str(refused.value)
+
+
+def test_the_shipped_file_is_valid():
+    cell = cell_file.load("launch/cells/virtual.yaml")
+    assert cell.devices.arm.command_kind is CommandKind.TORQUE
+    assert cell.control.execution.mode is Mode.OVERLAP
+    assert cell.check_robot("virtual_ur5e") == "virtual_ur5e"
+    assert cell.calibration_folder == paths.root() / "calibration/virtual"
+
+
+def test_a_robot_that_may_not_stand_in_the_cell_is_refused_naming_the_allowed():
+    with pytest.raises(ConfigError, match="'ur5e'; allowed: virtual_ur5e, virtual_xarm7"):
+        cell_file.load(SHIPPED).check_robot("ur5e")
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda c: c.update(colour="red"), ["'colour' is unknown", "name, robots, calibration"]),
+        (lambda c: c["devices"]["arm"].update(port=1), ["'devices.arm.port' is unknown", "backend, serial, command"]),
+        (
+            lambda c: c["devices"]["tracker"].update(port=1),
+            ["'devices.tracker.port' is unknown", "allowed here: backend, serial"],
+        ),
+        (
+            lambda c: c["control"].update(limits={"sped": 1.0}),
+            ["'control.limits.sped' is unknown", "workspace, planes, joint_margin"],
+        ),
+    ],
+)
+def test_f22_an_unknown_key_is_refused_naming_file_key_and_the_allowed(tmp_path, change, wanted):
+    message = _refusal(_write(tmp_path, change))
+    assert all(part in message for part in wanted), message
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda c: c.update(speed_scale="fast"), ["'speed_scale' is fast", "number"]),
+        (lambda c: c.update(speed_scale=1.5), ["'speed_scale' is 1.5", "less than or equal to 1"]),
+        (lambda c: c.update(speed_scale=float("nan")), ["'speed_scale'", "finite"]),
+        (lambda c: c["devices"]["arm"].update(backend="ur"), ["'devices.arm.backend' is ur", "'virtual'"]),
+        (lambda c: c["world"].update(split="test"), ["'world.split' is test", "'unseen_objects'"]),
+        (lambda c: c["control"]["execution"].update(mode="eager"), ["'control.execution.mode'", "'stop_and_go'"]),
+        (lambda c: c["control"].update(limits={"on_workspace": "wrap"}), ["on_workspace", "'clamp' or 'refuse'"]),
+        (lambda c: c["control"].update(force={"step": True}), ["'control.force.step' is True", "number"]),
+        (lambda c: c.update(robots=["virtual_ur6"]), ["'virtual_ur6' is not in the table", "virtual_xarm7"]),
+        (lambda c: c["devices"].pop("arm"), ["'devices.arm' is missing"]),
+    ],
+)
+def test_f22_a_wrong_value_is_refused_naming_file_key_and_the_allowed(tmp_path, change, wanted):
+    message = _refusal(_write(tmp_path, change))
+    assert all(part in message for part in wanted), message
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("name: [unclosed", "not valid YAML"),
+        ("name: a\nname: b\n", "key 'name' stands twice"),
+        ("\x00\x01", "not valid YAML"),
+        ("", "the whole file"),
+        ("- a list", "the whole file"),
+        ("2026-01-01: x", "not valid YAML"),
+    ],
+)
+def test_f22_a_corrupt_file_is_refused_naming_it(tmp_path, text, wanted):
+    file = tmp_path / "cell.yaml"
+    file.write_text(text)
+    assert wanted in _refusal(file)
+
+
+def test_f22_an_absent_file_is_refused_naming_it(tmp_path):
+    assert "No such file" in _refusal(tmp_path / "nothing.yaml")
