@@ -94,13 +94,13 @@ def test_f30_the_software_stop_is_latched_until_reset(graph):
     graph.wait_state(State.EXECUTING)
     assert graph.trigger("executor/stop").success
     graph.wait_state(State.STOPPED)
+    graph.wait(lambda: [event for event in graph.events[since:] if event.fault == "F30"], "an event of F30")
+    graph.wait(lambda: kinds(graph, "stopped", since), "stopping time and distance")  # STOPPED is said as braking begins
     assert resting(graph)
     for name in ("executor/enable", "executor/home"):
         answer = graph.trigger(name)
         assert not answer.success and "STOPPED" in answer.message
     assert graph.state == State.STOPPED and graph.latest["executor/state"].reason
-    graph.wait(lambda: [event for event in graph.events[since:] if event.fault == "F30"], "an event of F30")
-    graph.wait(lambda: kinds(graph, "stopped", since), "stopping time and distance")
 
 
 def test_f21_a_second_executor_and_a_second_source_of_chunks_are_refused_naming_the_owner(graph, start, tmp_path):
