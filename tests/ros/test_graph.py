@@ -95,7 +95,7 @@ def test_f30_the_software_stop_is_latched_until_reset(graph):
     assert graph.trigger("executor/stop").success
     graph.wait_state(State.STOPPED)
     graph.wait(lambda: [event for event in graph.events[since:] if event.fault == "F30"], "an event of F30")
-    graph.wait(lambda: kinds(graph, "stopped", since), "stopping time and distance")  # STOPPED is said as braking begins
+    graph.wait(lambda: kinds(graph, "stopped", since), "stopping time and distance")  # STOPPED comes first
     assert resting(graph)
     for name in ("executor/enable", "executor/home"):
         answer = graph.trigger(name)
