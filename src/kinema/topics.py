@@ -35,6 +35,7 @@ def _camera_rows(camera: str) -> tuple[Topic, ...]:
     return (
         Topic(f"{camera}/image_raw", "sensor_msgs/msg/Image", 30, Qos.SENSOR, True, 0.1),
         Topic(f"{camera}/camera_info", "sensor_msgs/msg/CameraInfo", 30, Qos.SENSOR, True, 0.1),
+        Topic(f"{camera}/image_raw/compressed", "sensor_msgs/msg/CompressedImage", 30, Qos.SENSOR, False),  # in bags only
         Topic(f"{camera}/predicted", "sensor_msgs/msg/Image", 0, Qos.STATE, False),
     )
 
@@ -50,7 +51,9 @@ _ROWS = (
     Topic("jaw/state", "kinema_interfaces/msg/JawState", 50, Qos.SENSOR, True, 0.25),
     Topic("load_cell/wrench", "geometry_msgs/msg/WrenchStamped", 80, Qos.SENSOR, True, 0.25),
     Topic("load_cell/force", "kinema_interfaces/msg/GraspForce", 80, Qos.SENSOR, True, 0.25),
+    Topic("tracker/odometry", "kinema_interfaces/msg/TrackedPose", 200, Qos.SENSOR, True, 0.1),
     Topic("tracker/pose", "geometry_msgs/msg/PoseStamped", 200, Qos.SENSOR, True, 0.1),
+    Topic("recorder/state", "kinema_interfaces/msg/RecorderState", 5, Qos.STATE, False, 1.0),
     Topic("executor/state", "kinema_interfaces/msg/ExecutorState", 50, Qos.STATE, True, 0.5),
     Topic("executor/events", "kinema_interfaces/msg/ExecutorEvent", 0, Qos.EVENT, True),
     Topic("executor/planned_path", "visualization_msgs/msg/MarkerArray", 0, Qos.STATE, False),
