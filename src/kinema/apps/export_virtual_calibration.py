@@ -13,7 +13,7 @@ from kinema.calibration.files import CameraInfo, Jaw, JawTag, Latencies, Latency
 from kinema.errors import CalibrationError
 from kinema.robots import GRIPPER
 from kinema.virtual.cameras import CAMERAS, SIZES, TAG_DICTIONARY, TAGS, FingerTag, simulator_truth
-from kinema.virtual.handheld import T_BASE_WORLD, T_TCP_TRACKER, TRACKER_SERIAL
+from kinema.virtual.handheld import T_BASE_TCP_START, T_BASE_WORLD, T_TCP_TRACKER, TRACKER_SERIAL
 
 JAW_SERIAL = "VIRTUAL-JAW"
 OTHER_SERIALS = {"arm": "VIRTUAL-ARM", "jaw": JAW_SERIAL, "load_cell": "VIRTUAL-LOAD-CELL", "tracker": TRACKER_SERIAL}
@@ -41,6 +41,7 @@ def virtual_calibration() -> dict[str, CalibrationFile]:
     tracker = simulator_truth(TRACKER_SERIAL)
     files["T_tracker_tcp.yaml"] = Transform.of("tracker", "tcp", T_TCP_TRACKER.inverse(), tracker)
     files["T_base_world.yaml"] = Transform.of("base_link", "world", T_BASE_WORLD, tracker)
+    files["T_base_dock.yaml"] = Transform.of("base_link", "dock", T_BASE_TCP_START, tracker)
     left, right = map(_jaw_tag, TAGS)
     files["jaw.yaml"] = Jaw(
         dictionary=TAG_DICTIONARY,

@@ -41,6 +41,7 @@ KINDS = (
     Kind("jaw.yaml", Jaw, "jaw", "jaw"),
     Kind("T_tracker_tcp.yaml", Transform, "tracker", "tool_mount"),
     Kind("T_base_world.yaml", Transform, "tracker", "tracker_world"),
+    Kind("T_base_dock.yaml", Transform, "tracker", "dock"),
 )
 LATENCY = Kind("latency.yaml", Latencies, "cell", "latency")
 FRAMES = {
@@ -49,6 +50,7 @@ FRAMES = {
     "T_base_right.yaml": ("base_link", "right_optical_frame"),
     "T_tracker_tcp.yaml": ("tracker", "tcp"),
     "T_base_world.yaml": ("base_link", "world"),
+    "T_base_dock.yaml": ("base_link", "dock"),
 }
 
 
@@ -88,6 +90,11 @@ class Bundle:
     def T_base_world(self) -> Pose:
         """Where the tracker's world stands to the arm's base."""
         return self._get("T_base_world.yaml", Transform).pose
+
+    @property
+    def T_base_dock(self) -> Pose:
+        """The TCP's pose while the handheld gripper rests in its dock."""
+        return self._get("T_base_dock.yaml", Transform).pose
 
     @property
     def jaw(self) -> Jaw:
