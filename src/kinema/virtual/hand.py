@@ -254,9 +254,9 @@ class Hand:
         ):
             yield from self._move(goal, _RELAXED, speed)
         gain = self._held
-        for fraction, goal in self._way(dock, _RELAXED, 0.15):
+        for fraction, down in self._way(dock, _RELAXED, 0.15):
             self._held = gain * (1 - fraction)
-            yield goal
+            yield down
 
     # ---- movements
 
