@@ -31,3 +31,7 @@ class OwnershipError(DeviceError):
 
 class SimulationError(KinemaError):
     """The physics left the numbers it can be trusted in (FAULTS F28)."""
+
+
+class RecordingError(KinemaError):
+    """A recording that may not begin, or cannot go on (FAULTS F25): says what is missing and the remedy."""
