@@ -176,3 +176,22 @@ def test_goals_that_are_not_finite_are_refused():
     world = HandheldWorld(SCENARIO)
     with pytest.raises(ConfigError, match="not finite"):
         world.step(T_BASE_TCP_START, float("nan"))
+
+
+def test_success_is_judged_as_in_the_robots_world():
+    world = HandheldWorld(SCENARIO, origin_ns=5)
+    target, container = SCENARIO.target, SCENARIO.container
+    assert target is not None and container is not None
+    for _ in range(20):
+        world.step(T_BASE_TCP_START, GRIPPER.stroke)
+    assert "is not in" in world.outcome().text and not world.outcome().success
+    truth = world.truth()
+    assert truth.stamp_ns == world.t_ns and truth.facts["target"] == target.name
+    at = world.model.joint(world.model.body(target.name).jntadr[0]).qposadr[0]
+    np.testing.assert_array_equal(truth.poses[target.name].position, world.data.qpos[at : at + 3])
+    world.data.qpos[at : at + 3] = truth.poses[container.name].apply([0.0, 0.0, 0.05])
+    for _ in range(1500):
+        world.step(T_BASE_TCP_START, GRIPPER.stroke)
+        if world.outcome().success:
+            break
+    assert world.outcome().success and "rest" in world.outcome().text

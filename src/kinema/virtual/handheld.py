@@ -13,12 +13,14 @@ import math
 import mujoco
 import numpy as np
 
+from kinema.chunk import Truth
 from kinema.errors import ConfigError, SimulationError
 from kinema.geometry import Array, Pose, so3_exp
 from kinema.interfaces import ForceSample, TrackedPose
 from kinema.robots import GRIPPER
 from kinema.virtual import noise as noise_table, scene
 from kinema.virtual.cameras import CAMERAS, SIZES, TAGS
+from kinema.virtual.ground_truth import GroundTruth, Outcome
 from kinema.virtual.noise import NoiseTable, TrackerNoise
 from kinema.virtual.scenario import Scenario
 
@@ -91,6 +93,7 @@ class HandheldWorld:
         self.noise = noise or noise_table.load()
         self.model = scene.build(scenario, None, handheld=True)
         self.data = mujoco.MjData(self.model)
+        self._ground = GroundTruth(scenario, self.model, self.data, self.period)
         self._rng = np.random.default_rng([seed, 2])
         self._tracker = TrackerSignal(self.noise.tracker, seed)
         self._tracked: TrackedPose | None = None
@@ -125,13 +128,12 @@ class HandheldWorld:
         if not np.abs(self.data.qvel).max() < _WILD:
             raise SimulationError(f"the physics diverged at {self.data.time:.3f} s of world time; reset the scenario")
         self.k += 1
+        self._ground.look(self.k)
         self._measure()
 
     def T_base_tcp(self) -> Pose:
         """The exact pose of the tool."""
-        mujoco.mj_kinematics(self.model, self.data)
-        site = self.data.site("tcp")
-        return Pose(site.xpos.copy(), site.xmat.reshape(3, 3).copy())
+        return self._ground.T_base_tcp()
 
     def width(self) -> float:
         """The exact opening [m]."""
@@ -165,6 +167,14 @@ class HandheldWorld:
             pixels = info.project((T_camera_tcp @ tag.T_tcp_tag(self.width())).apply(square))
             corners[tag.id] = pixels + self.noise.camera.corner * self._rng.standard_normal((4, 2))
         return corners
+
+    def truth(self) -> Truth:
+        """Exact poses in base_link, joint positions and the scenario's facts."""
+        return self._ground.truth(self.t_ns)
+
+    def outcome(self) -> Outcome:
+        """Success as the task defines it, after release and a second of rest; otherwise what is missing."""
+        return self._ground.outcome()
 
     def snapshot(self) -> Array:
         """All that rendering needs: `scene.apply_snapshot` takes it."""

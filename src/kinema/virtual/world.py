@@ -7,7 +7,7 @@ bit. It reads no clock. Everything that it measures carries the noise of `noise.
 
 import logging
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -18,7 +18,8 @@ from kinema.chunk import Truth
 from kinema.errors import ConfigError, SimulationError
 from kinema.geometry import Array, Pose
 from kinema.interfaces import ArmCommand, ArmMode, ArmState, CommandKind, ForceSample, GripperState
-from kinema.virtual import noise as noise_table, objects, scene, tasks
+from kinema.virtual import noise as noise_table, scene
+from kinema.virtual.ground_truth import GroundTruth, Outcome
 from kinema.virtual.noise import NoiseTable
 from kinema.virtual.scenario import Scenario
 
@@ -28,18 +29,8 @@ mujoco.set_mju_user_warning(_log.warning)  # instead of a MUJOCO_LOG.TXT whereve
 _SERVO = (3600.0, 120.0)  # [1/s^2, 1/s] gains of the arm's own joint controller: 60 rad/s, critically damped
 _BRAKE_DECELERATION = 12.0  # [rad/s^2] of every joint; a UR5e at full speed stops in a quarter of a second
 _ACCELERATION = 10.0  # [rad/s^2] of the position controller's reference
-_JUDGE_EVERY = 0.02  # [s]
 _WILD = 200.0  # [rad/s or m/s] no velocity of a sane cell comes near
 _TARE_SAMPLES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`success` is decided by the physics; `text` says how it was reached or what is missing."""
-
-    success: bool
-    text: str
-    detail: dict[str, Any] = field(default_factory=dict)
 
 
 class World:
@@ -96,14 +87,7 @@ class World:
         self._lower, self._upper = self.arm.limits("lower"), self.arm.limits("upper")
         self._speed = self.arm.limits("speed")
         self._mass_matrix = np.zeros((self.model.nv, self.model.nv))
-        self._judge = tasks.task(scenario.task).judge(scenario, self.model)
-        self._facts = tasks.facts(scenario)
-        self._truth_data = mujoco.MjData(self.model)
-        self._named = {
-            name: self.model.body(name).id
-            for name in [*self._facts["bodies"], *([] if scenario.cabinet is None else self._cabinet_bodies())]
-        }
-        self._joints = [] if scenario.cabinet is None else [f"drawer_{d}" for d in self._drawers()]
+        self._ground = GroundTruth(scenario, self.model, self.data, period)
 
         self.data.qpos[self._dof] = self.arm.home if q is None else q
         self.data.qpos[self._fingers] = self.gripper.stroke / 2
@@ -116,8 +100,6 @@ class World:
         self._fault = ""
         self._load_offset = float(self._rng.normal(0.0, self.noise.load_cell.offset))
         self._tare: float | None = None
-        self._rested = 0.0
-        self._verdict = tasks.Verdict("the episode has just begun")
         delay = max(1, round(self.noise.arm.wrench_delay / period))
         self._wrenches: deque[Array] = deque([np.zeros(6)] * delay, maxlen=delay)
         mujoco.mj_forward(self.model, self.data)
@@ -158,8 +140,7 @@ class World:
         applied = self._step_physics()
         self.k += 1
         self._measure()
-        if self.k % max(1, round(_JUDGE_EVERY / self.period)) == 0:
-            self._look()
+        self._ground.look(self.k)
         return applied
 
     def reset_arm(self) -> None:
@@ -232,15 +213,11 @@ class World:
 
     def truth(self) -> Truth:
         """Exact poses in base_link, joint positions and the scenario's facts."""
-        data = self._kinematics()
-        poses = {name: Pose(data.xpos[i].copy(), data.xmat[i].reshape(3, 3).copy()) for name, i in self._named.items()}
-        joints = {name: float(self.data.joint(name).qpos[0]) for name in self._joints}
-        return Truth(self.t_ns, poses, joints, self._facts)
+        return self._ground.truth(self.t_ns)
 
     def T_base_tcp(self) -> Pose:
         """The exact pose of the tool."""
-        data = self._kinematics()
-        return Pose(data.site_xpos[self._tcp].copy(), data.site_xmat[self._tcp].reshape(3, 3).copy())
+        return self._ground.T_base_tcp()
 
     def snapshot(self) -> Array:
         """All that rendering needs: `scene.apply_snapshot` takes it."""
@@ -248,29 +225,9 @@ class World:
 
     def outcome(self) -> Outcome:
         """Success as the task defines it, after release and a second of rest; otherwise what is missing."""
-        if self._verdict.missing:
-            return Outcome(False, self._verdict.missing, self._verdict.detail)
-        detail = self._verdict.detail | {"rested": self._rested}
-        if self._rested < tasks.REST:
-            return Outcome(False, f"at rest for {self._rested:.1f} s, wanted is {tasks.REST:.1f} s", detail)
-        return Outcome(True, tasks.task(self.scenario.task).done, detail)
+        return self._ground.outcome()
 
     # ---- inside
-
-    def _drawers(self) -> list[str]:
-        assert self.scenario.cabinet is not None
-        return list(objects.CABINETS[self.scenario.cabinet.kind].drawers)
-
-    def _cabinet_bodies(self) -> list[str]:
-        assert self.scenario.cabinet is not None
-        return [self.scenario.cabinet.name, *(f"{part}_{d}" for d in self._drawers() for part in ("drawer", "handle"))]
-
-    def _kinematics(self) -> mujoco.MjData:
-        """Positions of all bodies now: the stepping data's own lag half a step behind its qpos."""
-        data = self._truth_data
-        data.qpos[:] = self.data.qpos
-        mujoco.mj_kinematics(self.model, data)
-        return data
 
     def _check(self, command: ArmCommand) -> None:
         if command.kind is not self.command_kind:
@@ -399,14 +356,6 @@ class World:
         torque = own_torque - values[sensor["flange_torque"]]
         at_tcp = torque - _cross((0.0, 0.0, gripper.tcp), force)
         return np.concatenate([R @ force, R @ at_tcp])
-
-    def _look(self) -> None:
-        before = self._verdict.missing
-        self._verdict = self._judge(self.data)
-        if self._verdict.missing or before:
-            self._rested = 0.0
-        else:
-            self._rested += max(1, round(_JUDGE_EVERY / self.period)) * self.period
 
 
 def _cross(a: Any, b: Any) -> Array:
