@@ -262,6 +262,12 @@ class JawTag(pydantic.BaseModel):
     position: tuple[float, float, float]
     quaternion: tuple[float, float, float, float]
 
+    @property
+    def corners(self) -> Array:
+        """(4, 3) [m] in the tag's frame, clockwise from the top left, as cv2.aruco has them."""
+        half = self.size / 2
+        return np.array([[-half, half, 0.0], [half, half, 0.0], [half, -half, 0.0], [-half, -half, 0.0]])
+
     def T_tcp_tag(self, width: float) -> Pose:
         """Where the tag is at a jaw opening [m]: each finger moves by half of it."""
         x, y, z = self.position
