@@ -43,8 +43,11 @@ def test_the_graph_is_what_the_table_says(graph):
 
 
 def test_only_the_demonstrator_receives_the_truth(graph):
-    receivers = {info.node_name for info in graph.node.get_subscriptions_info_by_topic("/cell/truth")}
-    assert receivers == {"policy"}
+    def receivers() -> set[str]:
+        return {info.node_name for info in graph.node.get_subscriptions_info_by_topic("/cell/truth")}
+
+    graph.wait(lambda: receivers() and "_NODE_NAME_UNKNOWN_" not in receivers(), "the receivers' names")
+    assert receivers() == {"policy"}
 
 
 def test_every_parameter_is_declared_with_a_description(graph):
