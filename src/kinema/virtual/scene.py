@@ -549,4 +549,4 @@ def hand(data: mujoco.MjData, T_world_tcp: Pose) -> None:
     """Where the hand wants the handheld gripper's TCP to be; the weld's softness does the rest."""
     T = T_world_tcp @ robots.GRIPPER.T_flange_tcp.inverse()
     data.mocap_pos[0] = T.position
-    data.mocap_quat[0] = np.roll(T.quaternion, 1)
+    mujoco.mju_mat2Quat(data.mocap_quat[0], T.rotation.ravel())
