@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError("tests marked `ros` need the built workspace: run `make setup`, then `. tools/env.sh`")
     for item in items:
         if item.get_closest_marker("ros"):
-            # A machine that takes the cores away for 30 ms makes the arm brake, as it must: one more try, shown as a rerun.
+            # where the cores are taken away for 30 ms the arm brakes, as it must: one more try, shown as a rerun
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
