@@ -21,6 +21,10 @@ class CalibrationError(KinemaError):
     """A calibration file that is missing, too old or for another device (FAULTS F23)."""
 
 
+class EpisodeError(KinemaError):
+    """An episode that can't be written, read or repaired: names the folder and what is wrong with it."""
+
+
 class DeviceError(KinemaError):
     """A device that is absent, silent, or owned by somebody else."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,3 +97,28 @@ def read(path: Path, model: type[Model], refusal: type[KinemaError], remedy: str
         return model.model_validate_json(content)
     except pydantic.ValidationError as error:
         raise refusal(_explain(path, model, error) + ending) from error
+
+
+def write(path: Path, value: pydantic.BaseModel) -> None:
+    """Replace a file: whenever this is cut short, `path` holds what it held or the new value, whole (FAULTS F24)."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(draft, "w", encoding="utf-8") as stream:
+            yaml.safe_dump(
+                value.model_dump(mode="json"),
+                stream,
+                sort_keys=False,
+                default_flow_style=None,
+                allow_unicode=True,
+                width=120,
+            )
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,54 +1,121 @@
-"""Episodes on disk: what was written can be read back, and survives a writer that was killed."""
+"""Episodes on disk: what was written can be read back, and a full disk loses nothing of it."""
 
+import datetime
 import json
 
 import numpy as np
 import pytest
-import yaml
 from rosbags.rosbag2 import Reader
 
+from kinema import paths
+from kinema.clock import NS
 from kinema.control.messages import Event
-from kinema.episodes import writer
+from kinema.episodes import facts as facts_file, writer
 from kinema.episodes.audit import AuditLog
-from kinema.episodes.writer import EpisodeWriter, typestore
+from kinema.episodes.facts import Facts, ImageFacts
+from kinema.episodes.messages import JawSample, Picture, encode, typestore
+from kinema.episodes.writer import EpisodeWriter, copy_calibration, new_folder
+from kinema.errors import EpisodeError
 from kinema.topics import TOPICS
 
-ROWS = (TOPICS["joint_states"], TOPICS["executor/state"])
-DEFINITION = {"kinema_interfaces/msg/ExecutorState": "uint8 state\nfloat64 force\n"}
+ROWS = (TOPICS["jaw/state"], TOPICS["left/image_raw"])
+FACTS = Facts(
+    source="handheld", text="put it there", began_ns=1000, simulated=True, images=ImageFacts(compression="none")
+)
 
 
-@pytest.fixture
-def store():
-    return typestore(DEFINITION)
+def jaw(i: int) -> bytes:
+    return bytes(encode(typestore(), JawSample(i, 0.001 * i, True)))
 
 
-def state(store, force: float) -> bytes:
-    kind = "kinema_interfaces/msg/ExecutorState"
-    return bytes(store.serialize_cdr(store.types[kind](state=2, force=force), kind))
+def picture(i: int) -> Picture:
+    return Picture(i, "left_optical_frame", np.full((200, 300, 3), i, np.uint8))
 
 
-def test_an_episode_comes_back_as_it_was_written(tmp_path, store):
-    episode = EpisodeWriter(tmp_path / "episode_0001", ROWS, store, {"text": "put it there"})
-    facts = yaml.safe_load((tmp_path / "episode_0001/episode.yaml").read_text())
-    assert facts == {"text": "put it there", "finished": False}
+def read_back(folder) -> list[tuple[str, int, float]]:
+    store = typestore()
+    with Reader(folder) as reader:
+        return [
+            (c.topic, t, store.deserialize_cdr(raw, c.msgtype).width)
+            for c, t, raw in reader.messages()
+            if c.topic == "/jaw/state"
+        ]
+
+
+def test_an_episode_comes_back_as_it_was_written(tmp_path):
+    folder = new_folder(tmp_path, "put-it-there", datetime.date(2026, 11, 21))
+    assert folder.relative_to(tmp_path).as_posix() == "put-it-there/2026-11-21_001"
+    episode = EpisodeWriter(folder, ROWS, typestore(), FACTS)
+    assert facts_file.load(folder) == FACTS
     for i in range(5):
-        episode.write("executor/state", 1000 + i, state(store, float(i)))
-    episode.close({"text": "put it there"})
-    with Reader(tmp_path / "episode_0001") as reader:
-        read = [(c.topic, t, store.deserialize_cdr(raw, c.msgtype).force) for c, t, raw in reader.messages()]
-    assert read == [("/executor/state", 1000 + i, float(i)) for i in range(5)]
-    facts = yaml.safe_load((tmp_path / "episode_0001/episode.yaml").read_text())
-    assert facts["finished"] and facts["messages"] == {"joint_states": 0, "executor/state": 5}
+        episode.write("jaw/state", 1000 + i, jaw(i))
+    episode.close(FACTS.replace(ended_ns=1004, ended="by the operator"))
+    assert read_back(folder) == [("/jaw/state", 1000 + i, 0.001 * i) for i in range(5)]
+    facts = facts_file.load(folder)
+    assert facts.finished and facts.messages == {"jaw/state": 5, "left/image_raw": 0}
+    assert sorted(path.name for path in folder.iterdir()) == ["2026-11-21_001.mcap", "episode.yaml", "metadata.yaml"]
 
 
-def test_what_was_flushed_is_on_disk_before_the_end(tmp_path, store, monkeypatch):
-    monkeypatch.setattr(writer, "FLUSH", 0.0)
-    episode = EpisodeWriter(tmp_path / "e", ROWS, store, {})
-    message = state(store, 1.25)
-    for i in range(3):
-        episode.write("executor/state", i, message)
-    assert (tmp_path / "e/e.mcap").read_bytes().count(message) == 3
-    episode.close({})
+def test_a_folder_is_never_given_out_twice(tmp_path):
+    date = datetime.date(2026, 11, 21)
+    (tmp_path / "t/2026-11-21_007").mkdir(parents=True)
+    assert [new_folder(tmp_path, "t", date).name for _ in range(2)] == ["2026-11-21_008", "2026-11-21_009"]
+    assert new_folder(tmp_path, "t", datetime.date(2026, 11, 22)).name == "2026-11-22_001"
+
+
+def test_a_folder_with_a_bag_is_refused_and_left_alone(tmp_path):
+    EpisodeWriter(tmp_path / "e", ROWS, typestore(), FACTS)
+    with pytest.raises(EpisodeError, match="a bag already"):
+        EpisodeWriter(tmp_path / "e", ROWS, typestore(), FACTS.replace(text="another"))
+    assert facts_file.load(tmp_path / "e").text == FACTS.text
+
+
+def test_messages_reach_the_disk_a_second_after_their_arrival(tmp_path):
+    episode = EpisodeWriter(tmp_path / "e", ROWS, typestore(), FACTS)
+    file = tmp_path / "e/e.mcap"
+    for arrival_ns, on_disk in ((5 * NS, 1), (5 * NS + 1, 1), (6 * NS - 1, 1), (6 * NS, 4), (6 * NS + 5, 4)):
+        episode.write("jaw/state", arrival_ns, jaw(7))
+        assert file.read_bytes().count(jaw(7)) == on_disk
+    episode.flush()
+    assert file.read_bytes().count(jaw(7)) == 5
+    episode.close(FACTS)
+
+
+def test_the_same_messages_make_the_same_file(tmp_path):
+    for parent in ("a", "b"):
+        episode = EpisodeWriter(tmp_path / parent / "e", ROWS, typestore(), FACTS)
+        for i in range(100):
+            episode.write("jaw/state", i * NS // 30, jaw(i))
+            episode.write("left/image_raw", i * NS // 30, encode(typestore(), picture(i)))
+        episode.close(FACTS)
+    for name in ("e.mcap", "metadata.yaml", "episode.yaml"):
+        assert (tmp_path / "a/e" / name).read_bytes() == (tmp_path / "b/e" / name).read_bytes()
+
+
+@pytest.mark.parametrize("room", [200_000, 1_000_000, 2_500_000])
+def test_f25_what_was_written_before_the_disk_was_full_is_kept(tmp_path, full_disk, room):
+    folder = full_disk(writer.RESERVE + room) / "e"
+    episode = EpisodeWriter(folder, ROWS, typestore(), FACTS)
+    written = 0
+    with pytest.raises(OSError, match="No space left"):
+        while True:
+            written += 1
+            episode.write("jaw/state", written, jaw(written))
+            episode.write("left/image_raw", written, encode(typestore(), picture(written)))
+    final = episode.close(FACTS)
+    assert [t for _, t, _ in read_back(folder)] == list(range(1, written + 1))
+    assert final.messages["jaw/state"] == written and facts_file.load(folder) == final
+
+
+def test_f25_without_room_for_the_reserve_nothing_begins(full_disk):
+    with pytest.raises(OSError, match="No space left"):
+        EpisodeWriter(full_disk(writer.RESERVE // 2) / "e", ROWS, typestore(), FACTS)
+
+
+def test_the_calibration_in_force_is_copied_whole(tmp_path):
+    copy_calibration(paths.root() / "calibration/virtual", tmp_path / "e")
+    copied = {path.name: path.read_text() for path in (tmp_path / "e/calibration").iterdir()}
+    assert copied == {path.name: path.read_text() for path in (paths.root() / "calibration/virtual").glob("*.yaml")}
 
 
 def test_the_audit_log_holds_one_line_an_event(tmp_path):

@@ -1,73 +1,118 @@
-"""One episode on disk: a rosbag2 MCAP of raw serialised messages and, beside it, episode.yaml that says what it is.
+"""One episode on disk: a rosbag2 MCAP of serialised messages and, beside it, episode.yaml and the calibration in force.
 
-The chunk in memory is written out by time, so that a killed recorder loses at most FLUSH seconds (FAULTS F26).
-episode.yaml says `finished: false` until the episode has been closed in order.
+    episodes/<task>/<date>_<n>/<date>_<n>.mcap, metadata.yaml, episode.yaml, calibration/
+
+Messages reach the disk FLUSH seconds after their arrival at the latest, so a killed recorder loses no more than that
+(FAULTS F26); episode.yaml says `finished: false` until the episode has been closed in order. When the disk is full
+(F25), `write` raises, and `close` still makes a valid bag of all that came before: room is reserved for that.
 """
 
-import time
-from collections.abc import Iterable, Mapping
+import datetime
+import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import yaml
 from rosbags.interfaces import Qos as BagQos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from kinema.clock import to_ns
+from kinema.episodes import facts as facts_file
+from kinema.episodes.facts import CALIBRATION, Facts
+from kinema.episodes.mcap import Storage, bag
+from kinema.errors import EpisodeError
 from kinema.topics import Qos, Topic
 
-FLUSH = 1.0  # [s]
+FLUSH = 1.0  # [s] between two messages' arrivals, never the clock's: the same messages make the same file
+RESERVE = 4 << 20  # [bytes]
+RESERVE_FILE = ".reserve"
 
 
-def typestore(definitions: Mapping[str, str]) -> Typestore:
-    """The types of ROS 2 Jazzy and those whose definitions (text of .msg files) are given by 'package/msg/Name'."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    types: dict[str, Any] = {}
-    for name, text in definitions.items():
-        types |= get_types_from_msg(text, name)
-    store.register(types)
-    return store
+def new_folder(root: Path, slug: str, date: datetime.date) -> Path:
+    """Make the next free `root/<slug>/<date>_<n>`, n counting from 001; two callers never get the same one."""
+    parent = root / slug
+    parent.mkdir(parents=True, exist_ok=True)
+    taken = [path.name.rpartition("_")[2] for path in parent.glob(f"{date.isoformat()}_*")]
+    number = max((int(name) for name in taken if name.isdigit()), default=0)
+    while True:
+        number += 1
+        folder = parent / f"{date.isoformat()}_{number:03d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+
+
+def copy_calibration(source: Path, folder: Path) -> None:
+    """Copy the calibration files (*.yaml) in force, latencies and all, into the episode."""
+    target = folder / CALIBRATION
+    target.mkdir(parents=True)
+    for file in sorted(source.glob("*.yaml")):
+        shutil.copyfile(file, target / file.name)
 
 
 class EpisodeWriter:
-    """Writes `folder`/<name>.mcap and episode.yaml; the folder must not exist."""
+    """Writes one episode into `folder`, which is new or holds no bag yet; its name becomes the bag's.
 
-    def __init__(self, folder: Path, topics: Iterable[Topic], store: Typestore, facts: Mapping[str, Any]) -> None:
-        self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
+    `topics` are the rows that may be written. Raises EpisodeError when there is a bag already, OSError when the disk
+    has no room to begin with.
+    """
+
+    def __init__(self, folder: Path, topics: Iterable[Topic], store: Typestore, facts: Facts) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        try:
+            self._storage = Storage(folder)
+        except FileExistsError as error:
+            raise EpisodeError(f"{folder}: there is a bag already; every episode has a folder of its own") from error
+        with (folder / RESERVE_FILE).open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, RESERVE)
+        facts_file.save(folder, facts)
+        self._bag = bag(folder, self._storage)
         self._connections = {
-            row.name: self._writer.add_connection(
+            row.name: self._bag.add_connection(
                 _absolute(row.name), row.type, typestore=store, offered_qos_profiles=[_QOS[row.qos]]
             )
             for row in topics
         }
-        self._facts = folder / "episode.yaml"
-        self._flushed = time.monotonic()
+        self._synced_ns: int | None = None
         self.counts = dict.fromkeys(self._connections, 0)
-        self._save({**facts, "finished": False})
 
-    def write(self, topic: str, arrival_ns: int, message: bytes) -> None:
-        """One serialised message; its log time is the arrival [ns, Kinema time]."""
-        self._writer.write(self._connections[topic], arrival_ns, message)
+    def write(self, topic: str, arrival_ns: int, message: bytes | memoryview) -> None:
+        """One serialised message; its log time is the arrival [ns, Kinema time].
+
+        Raises OSError when the disk takes no more. What was written until then, this message too, is kept in memory
+        for `close`.
+        """
+        self._bag.write(self._connections[topic], arrival_ns, message)
         self.counts[topic] += 1
-        if time.monotonic() - self._flushed > FLUSH:
-            self.flush()
+        if self._synced_ns is None or arrival_ns - self._synced_ns >= to_ns(FLUSH):
+            self._synced_ns = arrival_ns
+            self._storage.sync()
+        self._check()
 
     def flush(self) -> None:
-        storage: Any = self._writer.storage  # rosbags closes a chunk by size only
-        if storage.chunk.msgs:
-            storage.close_chunk()
-            storage.bio.flush()
-        self._flushed = time.monotonic()
+        """Bring everything to the disk now, as when no message comes any more. Raises OSError as `write` does."""
+        self._storage.sync()
+        self._check()
 
-    def close(self, facts: Mapping[str, Any]) -> None:
-        """Finish the bag, then say so in episode.yaml."""
-        self._writer.close()
-        self._save({**facts, "finished": True, "messages": self.counts})
+    def close(self, facts: Facts) -> Facts:
+        """Finish the bag, then say so in episode.yaml; returns the facts as they stand there.
 
-    def _save(self, facts: Mapping[str, Any]) -> None:
-        self._facts.write_text(yaml.safe_dump(dict(facts), sort_keys=False), encoding="utf-8")
+        Raises OSError when even the reserve isn't enough; the episode then waits for `kinema episodes recover`.
+        """
+        (self.folder / RESERVE_FILE).unlink()
+        self._storage.sync()
+        self._check()
+        self._bag.close()
+        final = facts.replace(finished=True, messages=self.counts)
+        facts_file.save(self.folder, final)
+        return final
+
+    def _check(self) -> None:
+        if self._storage.failure:
+            raise self._storage.failure
 
 
 def _absolute(name: str) -> str:

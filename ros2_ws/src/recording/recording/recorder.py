@@ -6,15 +6,15 @@ Callbacks only queue; a thread writes. What does not fit into the queue is dropp
 import json
 import queue
 from collections import Counter
-from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
 from kinema_interfaces.msg import ExecutorEvent, Task
 from rclpy.serialization import deserialize_message
 
 from kinema import paths
 from kinema.clock import now_ns
-from kinema.episodes.writer import EpisodeWriter, typestore
+from kinema.episodes.facts import Facts, ImageFacts
+from kinema.episodes.messages import typestore
+from kinema.episodes.writer import EpisodeWriter
 from kinema.streams import Health, Level
 from kinema.topics import TOPICS, Qos, Topic
 from kinema_ros.node import Node, Parameter, spin
@@ -23,9 +23,10 @@ _QUEUE = 1024  # messages; some three seconds of everything
 _RECORDED = tuple(row for row in TOPICS.values() if row.recorded)
 
 
-def _definitions() -> dict[str, str]:
-    folder = Path(get_package_share_directory("kinema_interfaces")) / "msg"
-    return {f"kinema_interfaces/msg/{file.stem}": file.read_text() for file in sorted(folder.glob("*.msg"))}
+def _facts(text: str) -> Facts:
+    return Facts(
+        source="deployment", text=text, began_ns=now_ns(), simulated=True, images=ImageFacts(compression="none")
+    )
 
 
 class Recorder(Node):
@@ -35,12 +36,12 @@ class Recorder(Node):
 
     def configure(self) -> None:
         self._folder = paths.root() / self.value("run_dir") / "episodes"
-        self._store = typestore(_definitions())
+        self._store = typestore()
         self._queue: queue.Queue[tuple[Topic, int, bytes]] = queue.Queue(_QUEUE)
         self._latched: dict[str, tuple[Topic, int, bytes]] = {}
         self._dropped: Counter[str] = Counter()
         self._writer: EpisodeWriter | None = None
-        self._facts: dict[str, object] = {}
+        self._facts = _facts("")
         self._text = ""
         self._number = 0
         for row in _RECORDED:
@@ -76,7 +77,7 @@ class Recorder(Node):
         if self._writer is not None:
             self._writer.write(row.name, arrival_ns, message)
         if event and event.kind == "outcome":
-            self._facts |= json.loads(event.data)
+            self._facts = self._facts.replace(success=json.loads(event.data)["success"])
         if event and event.kind == "policy_ended" and self._writer is not None:
             self._finish(event.text)
 
@@ -85,14 +86,14 @@ class Recorder(Node):
         folder = self._folder / f"episode_{self._number:04d}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._dropped.clear()
-        self._facts = {"text": self._text, "source": "deployment", "began_ns": now_ns()}
+        self._facts = _facts(self._text)
         self._writer = EpisodeWriter(folder, _RECORDED, self._store, self._facts)
         for row, _, message in self._latched.values():
             self._writer.write(row.name, now_ns(), message)
         self.get_logger().info(f"recording {folder}")
 
     def _finish(self, how: str) -> None:
-        self._writer.close({**self._facts, "ended_ns": now_ns(), "ended": how, "dropped": dict(self._dropped)})
+        self._writer.close(self._facts.replace(ended_ns=now_ns(), ended=how, dropped=dict(self._dropped)))
         self._writer = None
 
     def _health(self, monotonic_ns: int) -> Health:
