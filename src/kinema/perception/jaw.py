@@ -9,7 +9,7 @@ Sources: ArUco, Garrido-Jurado et al. 2014 (corners clockwise from the top left)
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -32,28 +32,29 @@ _OFF = 0.06  # [-] of a tag's edge: how far its corners may lie (RMS) from where
 _REFINED = 0.4  # [-] of one of the tag's modules: half the window in which a corner is refined
 _LARGEST = 8  # [px] the largest such half window
 _THRESHOLD = 23  # [px] window of the adaptive threshold; wider than two modules at any distance of the fingers
-_NOWHERE = math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class JawReading:
-    """Opening `width` [m] at a moment: NaN unless `valid`; `tags` it was measured by; `reason` why it is not valid."""
+    """Opening `width` [m] at a moment, NaN unless `valid`; `reason` why it is not.
+
+    tags   by how many it was measured
+    speed  [m/s] of the opening since the last valid reading; 0 where there is none
+    """
 
     stamp_ns: int
     width: float
     valid: bool
     tags: int
     reason: str = ""
+    speed: float = 0.0
 
 
 class TagFinder:
     """Finds tags of one dictionary, their corners to a fraction of a pixel."""
 
-    def __init__(self, dictionary: str, region: tuple[int, int, int, int] | None = None) -> None:
-        """`region` left, top, right, bottom [px] is the part of the image to look at.
-
-        Raises ConfigError for a dictionary that OpenCV does not have.
-        """
+    def __init__(self, dictionary: str) -> None:
+        """Raises ConfigError for a dictionary that OpenCV does not have."""
         which = getattr(cv2.aruco, dictionary, None)
         if not dictionary.startswith("DICT_") or which is None:
             allowed = ", ".join(sorted(name for name in dir(cv2.aruco) if name.startswith("DICT_")))
@@ -64,25 +65,22 @@ class TagFinder:
         parameters.cornerRefinementWinSize = _LARGEST
         parameters.relativeCornerRefinmentWinSize = _REFINED
         self._detector = cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(which), parameters)
-        self._region = region
 
     def find(self, image: Image) -> dict[int, Array]:
         """Corners (4, 2) [px] by tag id in an image (height, width, 3) RGB; clockwise from the tag's top left.
 
         An id that is seen twice is left out: one of the two is not the finger's.
         """
-        left, top, right, bottom = self._region or (0, 0, image.shape[1], image.shape[0])
-        grey = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2GRAY)
-        quads, ids, _ = self._detector.detectMarkers(grey)
+        quads, ids, _ = self._detector.detectMarkers(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
         numbers = [] if ids is None else [int(number) for number in ids.ravel()]
         return {
-            number: np.asarray(quad, float).reshape(4, 2) + np.array([left, top])
+            number: np.asarray(quad, float).reshape(4, 2)
             for quad, number in zip(quads, numbers, strict=True)
             if numbers.count(number) == 1
         }
 
 
-class _Finger:
+class Finger:
     """One tag's corners in the camera as a function of the opening: `closed + width * along`."""
 
     def __init__(self, name: str, tag: JawTag, T_camera_tcp: Pose) -> None:
@@ -107,21 +105,6 @@ class _Finger:
         return off <= _OFF * self._size
 
 
-def _region(camera: CameraInfo, T_camera_tcp: Pose, tags: Iterable[JawTag], stroke: float) -> tuple[int, int, int, int]:
-    """The part of the image that the tags, with as much again around them, can be seen in."""
-    openings = np.linspace(-_BEYOND, stroke + _BEYOND, 9)
-    points = [(T_camera_tcp @ tag.T_tcp_tag(float(w))).apply(2.0 * tag.corners) for tag in tags for w in openings]
-    pixels = camera.project(np.concatenate(points))
-    left, top = np.floor(pixels.min(axis=0)).clip(0).astype(int).tolist()
-    right, bottom = np.minimum(np.ceil(pixels.max(axis=0)) + 1, camera.size).astype(int).tolist()
-    if left >= right or top >= bottom:
-        raise CalibrationError(
-            f"the tags of jaw.yaml lie at {pixels.mean(axis=0).round()} px, outside of the {camera.camera_name} "
-            f"camera's image of {camera.image_width} x {camera.image_height} px; calibrate camera, mount and jaw"
-        )
-    return left, top, right, bottom
-
-
 class JawTracker:
     """Opening of the jaw, image by image.
 
@@ -131,31 +114,40 @@ class JawTracker:
     """
 
     def __init__(self, jaw: Jaw, camera: CameraInfo, T_tcp_camera: Pose) -> None:
-        """`camera` for the images' size. Raises CalibrationError when the camera cannot see the tags."""
+        """`camera` for the images' size. Raises ConfigError for a dictionary that OpenCV does not have."""
         T_camera_tcp = T_tcp_camera.inverse()
         self._camera = camera
         self._range = -_BEYOND, jaw.stroke + _BEYOND
-        self._fingers = [_Finger(name, getattr(jaw, name), T_camera_tcp) for name in ("left", "right")]
-        self._finder = TagFinder(jaw.dictionary, _region(camera, T_camera_tcp, (jaw.left, jaw.right), jaw.stroke))
+        self._fingers = [Finger(name, getattr(jaw, name), T_camera_tcp) for name in ("left", "right")]
+        self._finder = TagFinder(jaw.dictionary)
         self._believed: tuple[int, float] | None = None  # stamp and opening of the last valid reading
         self._doubted: tuple[int, float] | None = None  # of the last one that was too fast
 
     def measure(self, stamp_ns: int, image: Image) -> JawReading:
         """The opening that an image (height, width, 3) RGB shows; CalibrationError for an image of another size."""
+        return self.read(stamp_ns, self.find(image))
+
+    def find(self, image: Image) -> dict[int, Array]:
+        """The tags' corners, as `TagFinder` finds them, for `read` and for calibrating."""
         if image.shape[:2] != (self._camera.image_height, self._camera.image_width):
             raise CalibrationError(
                 f"{self._camera.camera_name}: the image is {image.shape[1]} x {image.shape[0]} px, its calibration is "
                 f"for {self._camera.image_width} x {self._camera.image_height} px; scale it (CameraInfo.scaled)"
             )
-        openings, reason = self._openings(self._finder.find(image))
-        if openings and not reason:
-            width = sum(openings) / len(openings)
-            reason = self._implausible(stamp_ns, width)
-            if not reason:
-                return JawReading(stamp_ns, width, True, len(openings))
-        return JawReading(stamp_ns, _NOWHERE, False, len(openings), reason)
+        return self._finder.find(image)
 
-    def _openings(self, found: dict[int, Array]) -> tuple[list[float], str]:
+    def read(self, stamp_ns: int, found: Mapping[int, Array]) -> JawReading:
+        """The opening at a moment from the corners (4, 2) [px] that were found by tag id."""
+        openings, reason = self._openings(found)
+        width = sum(openings) / len(openings) if openings else math.nan
+        last = self._believed
+        reason = reason or self._implausible(stamp_ns, width)
+        if reason:
+            return JawReading(stamp_ns, math.nan, False, len(openings), reason)
+        speed = 0.0 if last is None or stamp_ns <= last[0] else (width - last[1]) / to_seconds(stamp_ns - last[0])
+        return JawReading(stamp_ns, width, True, len(openings), "", speed)
+
+    def _openings(self, found: Mapping[int, Array]) -> tuple[list[float], str]:
         """What each usable tag says, and why the whole can't be used."""
         openings, reason = [], "no tag is seen"
         for finger in self._fingers:
