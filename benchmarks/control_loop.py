@@ -29,7 +29,8 @@ from kinema.devices.virtual import VirtualArm
 from kinema.interfaces import ArmCommand, CommandKind
 from kinema.ring import RingReader, RingWriter
 from kinema.virtual.requests import CellStatus
-from kinema.virtual.server import ArmLink, Pace
+from kinema.virtual.server import ArmLink
+from kinema.virtual.world_server import Pace
 from kinema.wire import Server
 
 _ROBOT = "virtual_ur5e"

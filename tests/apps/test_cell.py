@@ -9,7 +9,8 @@ from kinema.errors import DeviceError, OwnershipError
 from kinema.interfaces import ArmCommand, ArmMode, CommandKind
 from kinema.ring import RingReader
 from kinema.virtual import server
-from kinema.virtual.server import BRAKE_AFTER, CATCH_UP_NS, Pace
+from kinema.virtual.server import BRAKE_AFTER
+from kinema.virtual.world_server import CATCH_UP_NS, Pace
 
 
 def test_an_answered_tick_applies_the_answer_and_the_next_record_shows_it(rig):

@@ -16,23 +16,11 @@ _PRIORITY = 40  # of SCHED_FIFO; the control loop's is higher, for the cell wait
 _SWITCH = 1e-4  # [s] after which the thread that builds a new scene hands the interpreter back to the ticks
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", help="in place of the cell file's")
-    parser.add_argument("--split", help="in place of the cell file's")
-    parser.add_argument("--seed", type=int, help="in place of the cell file's")
-
-
 def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     if cell.world is None:
         raise ConfigError(f"cell {cell.name!r} has no section 'world': it is not a virtual one")
-    server = CellServer(
-        paths.runtime(),
-        arguments.robot,
-        arguments.task or cell.world.task,
-        arguments.split or cell.world.split,
-        cell.world.seed if arguments.seed is None else arguments.seed,
-        cell.devices.arm.command_kind,
-    )
+    task, split, seed = process.world(cell.world, arguments)
+    server = CellServer(paths.runtime(), arguments.robot, task, split, seed, cell.devices.arm.command_kind)
     logging.info("%s, %s, in %s", arguments.robot, server.world.scenario.text, paths.runtime())
     logging.info(set_up_real_time(_PRIORITY))
     sys.setswitchinterval(_SWITCH)
@@ -44,7 +32,7 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
 
 
 def main() -> int:
-    return process.main("cell", _run, _arguments)
+    return process.main("cell", _run, process.world_arguments)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from kinema.virtual.requests import (
     REQUESTS,
     CellStatus,
     ClearFaults,
+    Demonstrate,
     InjectFault,
     Reply,
     ResetScenario,
@@ -67,6 +68,10 @@ class CellClient:
     def tare(self) -> float:
         """Tare the load cell; returns the offset [N] that was taken."""
         return self._ask(Tare()).value
+
+    def demonstrate(self) -> str:
+        """Let the person with the handheld gripper begin; the task in words. Their progress stands in the status."""
+        return self._ask(Demonstrate()).message
 
     def status(self) -> CellStatus | None:
         """The newest status; None before the first."""

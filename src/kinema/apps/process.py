@@ -9,10 +9,23 @@ from collections.abc import Callable
 from types import FrameType
 
 from kinema import cell_file
-from kinema.cell_file import Cell
+from kinema.cell_file import Cell, WorldStart
 from kinema.errors import KinemaError
 
 Body = Callable[[Cell, argparse.Namespace, Callable[[], bool]], None]
+
+
+def world_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the processes that simulate a world take beyond the cell file."""
+    parser.add_argument("--task", help="in place of the cell file's")
+    parser.add_argument("--split", help="in place of the cell file's")
+    parser.add_argument("--seed", type=int, help="in place of the cell file's")
+
+
+def world(start: WorldStart, arguments: argparse.Namespace) -> tuple[str, str, int]:
+    """Task, split and seed to begin with."""
+    seed = start.seed if arguments.seed is None else arguments.seed
+    return arguments.task or start.task, arguments.split or start.split, seed
 
 
 def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> int:

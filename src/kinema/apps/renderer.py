@@ -55,7 +55,9 @@ class FrameSource:
             key = msgspec.json.decode(self._scenario)
             if self._renderer is not None:
                 self._renderer.close()
-            model = scene.build(scenario.draw(key["task"], key["split"], key["seed"]), key["robot"])
+            robot = key["robot"]  # none: the handheld gripper
+            drawn = scenario.draw(key["task"], key["split"], key["seed"])
+            model = scene.build(drawn, robot, handheld=robot is None)
             self._renderer = CellRenderer(model, self._size, noise.load().camera, key["seed"])
             logging.info("%s, seed %d", key["task"], key["seed"])
         return self._renderer

@@ -131,6 +131,17 @@ class HandheldWorld:
         self._ground.look(self.k)
         self._measure()
 
+    def adopt(self, old: "HandheldWorld") -> None:
+        """Take over gripper, tracker, load cell and time as they are in another world: only the scenario changes."""
+        positions, speeds = slice(0, 9), slice(0, 8)  # the hand's free joint and the two fingers come first
+        self.data.qpos[positions], self.data.qvel[speeds] = old.data.qpos[positions], old.data.qvel[speeds]
+        self.data.mocap_pos[:], self.data.mocap_quat[:] = old.data.mocap_pos, old.data.mocap_quat
+        self.data.ctrl[self._jaw] = old.data.ctrl[old._jaw]
+        for name in ("k", "origin_ns", "_tracker", "_tracker_due", "_load_offset", "_loads", "_tare"):
+            setattr(self, name, getattr(old, name))
+        mujoco.mj_forward(self.model, self.data)
+        self._measure()
+
     def T_base_tcp(self) -> Pose:
         """The exact pose of the tool."""
         return self._ground.T_base_tcp()

@@ -45,6 +45,11 @@ class MoveJaw:
 
 
 @dataclass(frozen=True, slots=True)
+class Demonstrate:
+    """The simulated person shows, with the handheld gripper, what the scenario on the table asks for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What became of a request; `value` is its number, where it has one: the offset of a tare, the applied width."""
 
@@ -53,7 +58,7 @@ class Reply:
     value: float = 0.0
 
 
-REQUESTS = Codec(ResetScenario, InjectFault, ClearFaults, Tare, MoveJaw, Reply)
+REQUESTS = Codec(ResetScenario, InjectFault, ClearFaults, Tare, MoveJaw, Demonstrate, Reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class CellStatus:
     real_time_factor: float
     slipped: float
     ticks: int
-    unanswered: int
-    braked: bool
     fault: str
+    unanswered: int = 0
+    braked: bool = False
+    hand: str = ""  # what the simulated person does; empty: there is none, or it rests
