@@ -25,8 +25,8 @@ from kinema.geometry import Array, Pose, distance, interpolate, pose_error, so3_
 from kinema.interfaces import ForceSample
 from kinema.robots import GRIPPER
 from kinema.virtual.demonstrators import HUMAN, Demonstrator, Style
+from kinema.virtual.ground_truth import Outcome
 from kinema.virtual.handheld import T_BASE_TCP_START
-from kinema.virtual.world import Outcome
 
 Goal = tuple[Pose, float]  # T_base_tcp and the opening [m] that the hand squeezes towards
 
