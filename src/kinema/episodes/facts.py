@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pydantic
 
 from kinema import yaml_file
+from kinema.episodes.quality import Quality
 from kinema.errors import EpisodeError
 from kinema.geometry import Pose
 
@@ -74,7 +75,7 @@ class Facts(pydantic.BaseModel):
     T_base_world        None where no tracker is in use
     versions    of what recorded it
     messages, dropped   how many of each topic are in the bag, and how many should have been
-    quality     the quality report, as `kinema episodes check` has it
+    quality     the quality report of the useful interval, as `kinema episodes check` has it
     rejected    why the episode must not be used, empty: it may be
     """
 
@@ -99,7 +100,7 @@ class Facts(pydantic.BaseModel):
     versions: dict[str, str] = {}
     messages: dict[str, int] = {}
     dropped: dict[str, int] = {}
-    quality: dict[str, pydantic.JsonValue] | None = None
+    quality: Quality | None = None
     rejected: str = ""
 
     def replace(self, **changes: Any) -> "Facts":
@@ -109,7 +110,7 @@ class Facts(pydantic.BaseModel):
 
 def load(folder: Path) -> Facts:
     """The facts of the episode in `folder`; raises EpisodeError."""
-    return yaml_file.read(folder / FILE, Facts, EpisodeError, f"`kinema episodes recover {folder}` may help")
+    return yaml_file.read(folder / FILE, Facts, EpisodeError)
 
 
 def save(folder: Path, facts: Facts) -> None:

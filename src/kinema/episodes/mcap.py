@@ -4,8 +4,10 @@ Source: the MCAP specification (mcap.dev/spec): records of opcode u8, length u64
 in chunks, here uncompressed, so that a message is a slice of the file.
 """
 
+import functools
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionMode
 from rosbags.rosbag2.storage_mcap import McapWriter
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from kinema.errors import EpisodeError
 
@@ -24,7 +28,6 @@ _RECORD = struct.Struct("<BQ")
 _MESSAGE_HEAD = struct.Struct("<BQHIQQ")
 _CHUNK_HEAD = struct.Struct("<QQQI")
 _U16, _U32, _U64 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
-_NEVER = 2**63 - 1  # start of what holds no message
 
 
 class Storage(McapWriter):
@@ -206,17 +209,36 @@ def scan(data: Any) -> Scan:
     if bytes(data[: len(MAGIC)]) != MAGIC:
         raise EpisodeError("is no MCAP file")
     walk, chunks, at = _Walk(data), [], len(MAGIC)
-    while at + _RECORD.size + _CHUNK_HEAD.size <= len(data):
+    while at + _RECORD.size <= len(data):
         opcode, length = _RECORD.unpack_from(data, at)
         start, stop = at + _RECORD.size, at + _RECORD.size + length
         if opcode == _CHUNK:
-            chunk = walk.chunk(at, start, stop)
-            chunks.append(chunk)
-            if not chunk.whole:
+            count = len(walk.messages)
+            try:
+                chunks.append(walk.chunk(at, start, stop))
+            except (struct.error, UnicodeDecodeError, KeyError):  # what a crash of the machine may leave
+                del walk.messages[count:]
                 break
-            at = chunk.end
+            if not chunks[-1].whole:
+                break
+            at = chunks[-1].end
         elif opcode in (_HEADER, _METADATA) and stop <= len(data):
             at = stop
         else:
             return Scan(walk.channels, walk.messages, chunks, opcode == _DATA_END)
     return Scan(walk.channels, walk.messages, chunks, False)
+
+
+@functools.lru_cache(maxsize=8)
+def _types(definitions: frozenset[tuple[str, str]]) -> Typestore:
+    store = get_typestore(Stores.EMPTY)
+    types: dict[str, Any] = {}
+    for name, text in definitions:
+        types |= get_types_from_msg(text, name)
+    store.register(types)
+    return store
+
+
+def types(channels: Iterable[Channel]) -> Typestore:
+    """The message types as the bag itself defines them, whatever they have become since."""
+    return _types(frozenset((channel.type, channel.definition) for channel in channels))
