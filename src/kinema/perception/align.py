@@ -147,7 +147,7 @@ class _Moment:
     images: dict[str, Image]
 
 
-def _lerp(a: float, b: float, fraction: float) -> float:
+def lerp(a: float, b: float, fraction: float) -> float:
     return a + fraction * (b - a)
 
 
@@ -158,7 +158,8 @@ def _camera(buffers: Buffers, name: str) -> StampedBuffer[Image]:
     return buffer
 
 
-def _within(buffer: StampedBuffer[Image], stamp_ns: int, max_skew: float) -> tuple[int, Image]:
+def within(buffer: StampedBuffer[Value], stamp_ns: int, max_skew: float) -> tuple[int, Value]:
+    """Stamp and value of the image nearest to a moment; raises AlignmentError when it is over `max_skew` [s] away."""
     found_ns, image = buffer.nearest(stamp_ns)
     if abs(found_ns - stamp_ns) > to_ns(max_skew):
         raise AlignmentError(
@@ -169,7 +170,7 @@ def _within(buffer: StampedBuffer[Image], stamp_ns: int, max_skew: float) -> tup
     return found_ns, image
 
 
-def _sized(image: Image, size: tuple[int, int], camera: str) -> Image:
+def sized(image: Image, size: tuple[int, int], camera: str) -> Image:
     height, width = image.shape[:2]
     if (width, height) == size:
         return image
@@ -183,15 +184,15 @@ def _sized(image: Image, size: tuple[int, int], camera: str) -> Image:
 
 def _moment(spec: ObservationSpec, buffers: Buffers, stamp_ns: int) -> _Moment:
     """The images of one moment: the reference nearest to it, the others nearest to the reference."""
-    reference_ns, _ = _within(_camera(buffers, spec.cameras[0]), stamp_ns, spec.max_skew)
-    images = {name: _within(_camera(buffers, name), reference_ns, spec.max_skew)[1] for name in spec.cameras}
+    reference_ns, _ = within(_camera(buffers, spec.cameras[0]), stamp_ns, spec.max_skew)
+    images = {name: within(_camera(buffers, name), reference_ns, spec.max_skew)[1] for name in spec.cameras}
     return _Moment(reference_ns, images)
 
 
 def _measured_chunk(buffers: Buffers, stamp_ns: int, count: int, dt: float, with_force: bool) -> ActionChunk:
     """The last `count` steps as the robot really moved: step i lies at t0 - (count - 1 - i) dt, the last at t0."""
     T_base_tcp_t0 = buffers.poses.at(stamp_ns, interpolate)
-    width_t0 = buffers.width.at(stamp_ns, _lerp)
+    width_t0 = buffers.width.at(stamp_ns, lerp)
     stamps = [stamp_ns - to_ns((count - 1 - i) * dt) for i in range(count)]
     back = T_base_tcp_t0.inverse()
     return ActionChunk(
@@ -203,15 +204,15 @@ def _measured_chunk(buffers: Buffers, stamp_ns: int, count: int, dt: float, with
         dt=dt,
         offset=-(count - 1) * dt,
         T_rel=np.stack([(back @ buffers.poses.at(t, interpolate)).matrix for t in stamps]),
-        width_change=np.array([buffers.width.at(t, _lerp) - width_t0 for t in stamps]),
-        force=np.array([buffers.force.at(t, _lerp) for t in stamps]) if with_force else None,
+        width_change=np.array([buffers.width.at(t, lerp) - width_t0 for t in stamps]),
+        force=np.array([buffers.force.at(t, lerp) for t in stamps]) if with_force else None,
         executable=count,
     )
 
 
 def _force(buffers: Buffers, stamps: Sequence[int]) -> Array | None:
     try:
-        return np.array([buffers.force.at(t, _lerp) for t in stamps])
+        return np.array([buffers.force.at(t, lerp) for t in stamps])
     except AlignmentError:
         return None  # a stale load cell is no reason to be blind: the policy sees that there is none
 
@@ -235,11 +236,11 @@ def _assemble(
     return Observation(
         stamp_ns=stamps[-1],
         images={
-            name: np.stack([_sized(moment.images[name], spec.image_size, name) for moment in moments])
+            name: np.stack([sized(moment.images[name], spec.image_size, name) for moment in moments])
             for name in spec.cameras
         },
         T_base_tcp=tuple(buffers.poses.at(t, interpolate) for t in stamps),
-        width=np.array([buffers.width.at(t, _lerp) for t in stamps]),
+        width=np.array([buffers.width.at(t, lerp) for t in stamps]),
         force=force,
         text=text if spec.text else "",
         executed_actions=executed,
