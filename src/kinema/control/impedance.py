@@ -17,9 +17,10 @@ therefore no dither; its authority is bounded by the table's friction: a wrong w
 import enum
 from typing import Protocol
 
+import eigenpy
 import numpy as np
 
-from kinema.control.model import LENGTH, SCALE, RobotModel
+from kinema.control.model import LENGTH, SCALE, Eigen, RobotModel
 from kinema.control.motion import Equilibrium, advance, difference, sizes
 from kinema.control.settings import Impedance
 from kinema.geometry import Array, Pose
@@ -30,6 +31,7 @@ _LIGHTEST = 1 / 60  # [1/kg] least mobility that damping is designed for: bounds
 _FORGET = 0.2  # [s] in which the friction estimate fades where it isn't used
 _DAMPING = 1e-3  # of damped least squares, in units of the scaled Jacobian
 _DROOP_RATE, _DROOP = 5.0, 0.08  # [1/s, rad] how the give of the arm's own servos is made up for, and the most of it
+_NO_YIELD = Pose.identity()
 _CATCH_UP = 0.5  # [rad/s] joint speed at which the least squares may remove what is left of the error
 
 
@@ -83,6 +85,7 @@ class ImpedanceLaw:
         }
         self._free_damping = _six(settings.free_damping)
         self._redundant = arm.dof > 6
+        self._eigen = Eigen(6)
         self._last: Array | None = None
         self._friction_torque = np.zeros(arm.dof)
         self._dq = np.zeros(arm.dof)
@@ -101,14 +104,14 @@ class ImpedanceLaw:
         J, dq = model.J, state.dq
         # Lambda^-1, in scaled rows: eigenvalues and axes
         J_scaled = model.J_scaled
-        mobility, axes = np.linalg.eigh(J_scaled @ model.Minv @ J_scaled.T)
+        mobility, axes = self._eigen.solve(J_scaled @ model.Minv @ J_scaled.T)
         mobility = np.maximum(mobility, _LIGHTEST)
         if compliance is Compliance.FREE:
             force = -self._free_damping * (J @ dq)
         else:
             stiffness, k = self._stiffness[compliance]
             error = SCALE * (goal.twist - J @ dq)
-            root = axes * mobility**-0.5 @ axes.T  # Lambda^1/2
+            root = axes / np.sqrt(mobility) @ axes.T  # Lambda^1/2
             damped = self._settings.damping_ratio * (root @ (k * error) + k * (root @ error))
             inertial = root @ (root @ (SCALE * goal.acceleration))
             force = stiffness * difference(model.T_base_tcp, goal.pose) + SCALE * (damped + inertial)
@@ -152,17 +155,18 @@ class AdmittanceLaw:
         self._stiffness = _six(settings.stiffness)
         self._damping = 2 * settings.virtual_damping_ratio * np.sqrt(self._mass * self._stiffness)
         self._free_damping = np.maximum(_six(settings.free_damping), self._damping / 4)
-        self._speed = arm.limits("speed")
-        self._redundant = arm.dof > 6
+        self._speed = arm.limits("speed").tolist()
+        self._redundant, self._still = arm.dof > 6, np.zeros(arm.dof)
+        self._squares = eigenpy.LDLT(6)
         self._q, self._droop = np.zeros(arm.dof), np.zeros(arm.dof)
-        self._yield, self._yield_twist = Pose.identity(), np.zeros(6)
+        self._yield, self._yield_twist = _NO_YIELD, np.zeros(6)
 
     def start(self, state: ArmState) -> None:
         self.stand(state.q)
 
     def stand(self, q: Array) -> None:
         self._q, self._droop = q.copy(), np.zeros(len(q))
-        self._yield, self._yield_twist = Pose.identity(), np.zeros(6)
+        self._yield, self._yield_twist = _NO_YIELD, np.zeros(6)
 
     def command(
         self, model: RobotModel, state: ArmState, goal: Equilibrium, posture: Array, compliance: Compliance, dt: float
@@ -190,8 +194,8 @@ class AdmittanceLaw:
         """Virtual mass-spring-damper, stepped semi-implicitly: stable for any damping."""
         free = compliance is Compliance.FREE
         damping = self._free_damping if free else self._damping
-        spring = np.zeros(6) if free else self._stiffness * difference(self._yield, Pose.identity())
-        self._yield_twist = (self._yield_twist + dt / self._mass * (felt + spring)) / (1 + dt * damping / self._mass)
+        spring = np.zeros(6) if free else self._stiffness * difference(self._yield, _NO_YIELD)
+        self._yield_twist = (self._mass * self._yield_twist + dt * (felt + spring)) / (self._mass + dt * damping)
         self._yield = advance(self._yield, self._yield_twist, dt)
 
     def _follow(self, model: RobotModel, wanted: Pose, posture: Array, dt: float) -> Array:
@@ -200,9 +204,10 @@ class AdmittanceLaw:
         error = SCALE * difference(model.fk(self._q), wanted)
         gram = J @ J.T
         gram.flat[::7] += _DAMPING**2
-        step = J.T @ np.linalg.solve(gram, error)
+        drift = self._still
         if self._redundant:
-            drift = _CATCH_UP * dt * np.clip(posture - self._q, -1, 1)
-            step += drift - J.T @ np.linalg.solve(gram, J @ drift)
-        most = self._speed * dt
-        return self._q + step * min(1.0, float((most / np.maximum(np.abs(step), 1e-12)).min()))
+            drift = _CATCH_UP * dt * np.minimum(np.maximum(posture - self._q, -1.0), 1.0)
+            error -= J @ drift
+        step = drift + J.T @ self._squares.compute(gram).solve(error)
+        most = max(abs(moved) / speed for moved, speed in zip(step.tolist(), self._speed, strict=True)) / dt
+        return self._q + step / max(most, 1.0)

@@ -1,11 +1,13 @@
 """The rigid-body model of one arm with its gripper, made from the robot table, evaluated with pinocchio.
 
 `update` evaluates everything that a control cycle needs once; the attributes hold the results until the next call.
+Small symmetric problems go to Eigen (eigenpy): with cold caches LAPACK behind numpy takes three times as long.
 """
 
 import math
 
 import coal
+import eigenpy
 import numpy as np
 import pinocchio as pin
 
@@ -64,6 +66,18 @@ def _shapes(arm: ArmModel, gripper: GripperModel, flange: pin.SE3) -> tuple[pin.
     return shapes, capsules
 
 
+class Eigen:
+    """Eigenvalues of symmetric (n, n) matrices."""
+
+    def __init__(self, n: int):
+        self._solver = eigenpy.SelfAdjointEigenSolver(n)
+
+    def solve(self, matrix: Array) -> tuple[Array, Array]:
+        """Eigenvalues (n,) in ascending order and eigenvectors, the columns of an (n, n)."""
+        solver = self._solver.compute(matrix)
+        return solver.eigenvalues(), solver.eigenvectors()
+
+
 class RobotModel:
     """Forward kinematics, Jacobian, dynamics and clearance of one arm; arrays are valid until the next `update`.
 
@@ -82,6 +96,9 @@ class RobotModel:
         self._shapes, capsules = _shapes(arm, gripper, flange)
         self.pairs = self._add_pairs(capsules)
         self._shapes_data = self._shapes.createData()
+        self._reach = _reach(arm, capsules)
+        self._found: tuple[float, Array] = -math.inf, np.array(arm.home)
+        self._eigen = Eigen(6)
         self.update(np.array(arm.home), np.zeros(arm.dof))
 
     def _add_pairs(self, capsules: list[Capsule]) -> list[str]:
@@ -111,16 +128,21 @@ class RobotModel:
     def update(self, q: Array, dq: Array) -> None:
         """Evaluate the model at joint positions and velocities (n,) [rad, rad/s]."""
         model, data = self._model, self._data
-        pin.computeJointJacobians(model, data, q)
-        pin.updateFramePlacement(model, data, self._tcp)
-        placement = data.oMf[self._tcp]
+        pin.computeAllTerms(model, data, q, dq)
+        placement = pin.updateFramePlacement(model, data, self._tcp)
         self.T_base_tcp = Pose(placement.translation.copy(), placement.rotation.copy())
         self.J = pin.getFrameJacobian(model, data, self._tcp, pin.LOCAL_WORLD_ALIGNED)
         self.J_scaled = _ROWS * self.J
         self._spread: tuple[Array, Array] | None = None
-        self.M = pin.crba(model, data, q)
-        self.Minv = pin.computeMinverse(model, data, q)
-        self.bias = pin.nonLinearEffects(model, data, q, dq)
+        self.M, self.bias = data.M, data.nle
+        self._q = q
+        self._Minv: Array | None = None
+
+    @property
+    def Minv(self) -> Array:
+        if self._Minv is None:
+            self._Minv = pin.computeMinverse(self._model, self._data, self._q)
+        return self._Minv
 
     def fk(self, q: Array) -> Pose:
         """`T_base_tcp` at q; leaves the results of `update` alone."""
@@ -147,13 +169,32 @@ class RobotModel:
     def _spectrum(self) -> tuple[Array, Array]:
         """Squared singular values of J_scaled in ascending order, and their axes in the task space."""
         if self._spread is None:
-            self._spread = np.linalg.eigh(self.J_scaled @ self.J_scaled.T)
+            self._spread = self._eigen.solve(self.J_scaled @ self.J_scaled.T)
         return self._spread
 
     def clearance(self, q: Array) -> tuple[float, str]:
         """The smallest distance [m] of the arm from table and itself at q, and between what."""
         nearest = pin.computeDistances(self._model, self._ahead, self._shapes, self._shapes_data, q)
         return self._shapes_data.distanceResults[nearest].min_distance, self.pairs[nearest]
+
+    def clears(self, q: Array, least: float) -> bool:
+        """Whether the clearance at q is at least `least` [m].
+
+        What was found at one q holds around it: a point moves no further than joints turn times their reach.
+        """
+        found, at = self._found
+        if found - float(self._reach @ np.abs(q - at)) >= least:
+            return True
+        found, _ = self.clearance(q)
+        self._found = found, q
+        return found >= least
+
+
+def _reach(arm: ArmModel, capsules: list[Capsule]) -> Array:
+    """(n,) [m] no point of the arm beyond a joint is further from that joint's origin."""
+    links = [float(np.linalg.norm(robots.link_transform(joint).position)) for joint in arm.joints]
+    extent = max(np.linalg.norm(end) + c.radius for c in capsules for end in (c.start, c.end))
+    return np.cumsum(links[::-1])[::-1] + extent
 
 
 def _name(arm: ArmModel, capsule: Capsule) -> str:
