@@ -70,18 +70,16 @@ class Path:
     def reference(self, s: float, rate: float, rate_change: float) -> Reference:
         """At path time s [s], while path time runs at `rate` [s/s] and that changes at `rate_change` [1/s]."""
         k, s, inside = self._piece(s)
-        h = self.times[k + 1] - self.times[k]
-        u = (s - self.times[k]) / h
+        t = s - self.times[k]
         if not inside:
             rate = rate_change = 0.0
-        basis = np.array([[1.0, u, u * u, u * u * u], [0.0, 1.0, 2 * u, 3 * u * u], [0.0, 0.0, 2.0, 6 * u]])
-        x, dx, ddx = basis @ self._pieces[k]
+        x, twist, acceleration = self._pieces[k] @ np.array((1.0, t, t * t, t * t * t))
         turn = x[3:]
-        twist, acceleration = dx / h, ddx / (h * h)
-        if turn.any():
-            jacobian = pin.Jexp3(-turn)  # the left Jacobian: rates of exponential coordinates to angular velocity
-            twist[3:], acceleration[3:] = jacobian @ twist[3:], jacobian @ acceleration[3:]
-        pose = Pose(x[:3].copy(), pin.exp3(turn) @ self._rotations[k])
+        jacobian = pin.Jexp3(-turn)  # the left Jacobian: rates of exponential coordinates to angular velocity
+        twist[3:], acceleration[3:] = jacobian @ twist[3:], jacobian @ acceleration[3:]
+        pose = Pose(x[:3], pin.exp3(turn) @ self._rotations[k])
+        if rate == 1.0 and rate_change == 0.0:
+            return Reference(pose, twist, acceleration)
         return Reference(pose, rate * twist, rate * rate * acceleration + rate_change * twist)
 
     def width(self, s: float) -> float:
@@ -101,7 +99,8 @@ class Path:
 
 
 def _pieces(times: Array, positions: Array, rotations: Array, from_rest: bool) -> Array:
-    """Coefficients (pieces, 4, 6) of 1, u, u^2, u^3 for position and exponential coordinates, u from 0 to 1."""
+    """Coefficients (pieces, 3, 6, 4) of 1, t, t^2, t^3 for position and exponential coordinates, and their first two
+    derivatives; t [s] from the beginning of the piece."""
     h = np.diff(times)[:, None]
     change = np.empty((len(h), 6))
     change[:, :3] = np.diff(positions, axis=0)
@@ -114,11 +113,13 @@ def _pieces(times: Array, positions: Array, rotations: Array, from_rest: bool) -
     leave, arrive = h * tangents[:-1], h * tangents[1:]
     for k, turn in enumerate(change[:, 3:]):
         arrive[k, 3:] = pin.Jlog3(pin.exp3(-turn)) @ arrive[k, 3:]  # inverse left Jacobian
-    pieces = np.zeros((len(h), 4, 6))
-    pieces[:, 0, :3] = positions[:-1]
-    pieces[:, 1] = leave
-    pieces[:, 2] = 3 * change - 2 * leave - arrive
-    pieces[:, 3] = leave + arrive - 2 * change
+    pieces = np.zeros((len(h), 3, 6, 4))
+    pieces[:, 0, :3, 0] = positions[:-1]
+    pieces[:, 0, :, 1] = leave / h
+    pieces[:, 0, :, 2] = (3 * change - 2 * leave - arrive) / h**2
+    pieces[:, 0, :, 3] = (leave + arrive - 2 * change) / h**3
+    pieces[:, 1, :, :3] = pieces[:, 0, :, 1:] * [1.0, 2.0, 3.0]
+    pieces[:, 2, :, :2] = pieces[:, 1, :, 1:3] * [1.0, 2.0]
     return pieces
 
 
