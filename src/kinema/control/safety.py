@@ -49,23 +49,39 @@ def _plane(plane: tuple[float, float, float, float]) -> tuple[Array, float]:
     return np.array(plane[:3]) / length, plane[3] / length
 
 
+def _ranges(lower: Array, upper: Array) -> list[tuple[float, float]]:
+    return list(zip(lower.tolist(), upper.tolist(), strict=True))
+
+
+def _within(values: Array, ranges: list[tuple[float, float]]) -> bool:
+    """Whether each of a few values lies in its range; plain floats, half the price of numpy."""
+    return all(lower <= value <= upper for value, (lower, upper) in zip(values.tolist(), ranges, strict=True))
+
+
 class Bounds:
     """The limits as arrays, made once."""
 
     def __init__(self, arm: ArmModel, limits: Limits, execution: Execution, kind: CommandKind):
         self.arm, self.limits, self.kind, self.max_gap = arm, limits, kind, execution.max_gap
         self.lower, self.upper = np.array(limits.workspace[0]), np.array(limits.workspace[1])
+        self.box = _ranges(self.lower, self.upper)
         self.planes = [_plane(plane) for plane in limits.planes]
         self.q_lower: Array = arm.limits("lower") + limits.joint_margin
         self.q_upper: Array = arm.limits("upper") - limits.joint_margin
         self.speed = arm.limits("speed")
         self.torque = arm.limits("torque")
+        self.q_range = _ranges(self.q_lower, self.q_upper)
+        self.speed_range = _ranges(-self.speed, self.speed)
+        self.goal_speed_range = _ranges(-limits.joint_speed * self.speed, limits.joint_speed * self.speed)
+        self.values_range = _ranges(-self.torque, self.torque) if kind == CommandKind.TORQUE else self.q_range
 
     def inside(self, position: Array, before: Array | None = None) -> tuple[Array, str]:
         """The nearest allowed position (3,) [m], and which boundary was in the way ('' for none).
 
         From a place outside (`before`) one may stay or come back, but not go further out.
         """
+        if _within(position, self.box) and all(float(normal @ position) >= d for normal, d in self.planes):
+            return position, ""
         lower, upper = self.lower, self.upper
         if before is not None:
             lower, upper = np.minimum(lower, before), np.maximum(upper, before)
@@ -220,9 +236,9 @@ def contact(motion: Motion, bounds: Bounds) -> Verdict | None:
 
 
 def overspeed(motion: Motion, bounds: Bounds) -> Verdict | None:
-    ratio = np.abs(motion.state.dq) / bounds.speed
-    if ratio.max() <= 1.0:
+    if _within(motion.state.dq, bounds.speed_range):
         return None
+    ratio = np.abs(motion.state.dq) / bounds.speed
     return _joint_verdict(ratio, motion.state.dq, bounds, Reaction.STOP, "turns faster than it may:", "rad/s")
 
 
@@ -255,6 +271,8 @@ def joint_range(motion: Motion, bounds: Bounds) -> Verdict | None:
     if not motion.moving:
         return None
     q, ahead = motion.state.q, motion.ahead(bounds.limits)
+    if _within(ahead, bounds.q_range):
+        return None
     over = np.maximum(ahead - np.maximum(bounds.q_upper, q), np.minimum(bounds.q_lower, q) - ahead)
     if over.max() <= 0.0:
         return None
@@ -265,11 +283,10 @@ def joint_speed(motion: Motion, bounds: Bounds) -> Verdict | None:
     if not motion.moving:
         return None
     speed = motion.joint_speed()
-    ratio = np.abs(speed) / (bounds.limits.joint_speed * bounds.speed)
-    most = float(ratio.max())
-    if most <= 1.0:
+    if _within(speed, bounds.goal_speed_range):
         return None
-    motion.slow_down(1.0 / most)
+    ratio = np.abs(speed) / (bounds.limits.joint_speed * bounds.speed)
+    motion.slow_down(1.0 / float(ratio.max()))
     return _joint_verdict(ratio, speed, bounds, Reaction.CLAMP, "was asked to turn at", "rad/s")
 
 
@@ -306,9 +323,11 @@ def singularity(motion: Motion, bounds: Bounds) -> Verdict | None:
 def clearance(motion: Motion, bounds: Bounds) -> Verdict | None:
     if not motion.moving:
         return None
-    least = bounds.limits.clearance
-    ahead, between = motion.model.clearance(motion.ahead(bounds.limits))
-    if ahead >= least or motion.model.clearance(motion.state.q)[0] <= ahead:
+    model, least, q_ahead = motion.model, bounds.limits.clearance, motion.ahead(bounds.limits)
+    if model.clears(q_ahead, least):
+        return None
+    ahead, between = model.clearance(q_ahead)
+    if model.clearance(motion.state.q)[0] <= ahead:
         return None
     text = f"{between} would come within {ahead:.3f} m, allowed is {least} m"
     return Verdict(Reaction.HOLD, "F29", text, {"axis": between, "value": ahead})
@@ -334,6 +353,8 @@ def values_dimension(motion: Motion, bounds: Bounds) -> Verdict | None:
 def values_range(motion: Motion, bounds: Bounds) -> Verdict | None:
     """Torques within the joints' own, positions within their range; from outside one may come back."""
     values = motion.values
+    if _within(values, bounds.values_range):
+        return None
     if bounds.kind == CommandKind.TORQUE:
         lower, upper, unit = -bounds.torque, bounds.torque, "N m"
     else:
