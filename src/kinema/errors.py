@@ -2,23 +2,33 @@
 
 
 class KinemaError(Exception):
-    """Base of all errors that Kinema raises on purpose."""
+    """Base of all errors that Kinema raises on purpose; `fault` is the id of the FAULTS row it belongs to, or ''."""
+
+    fault = ""
 
 
 class ChunkError(KinemaError):
-    """An action chunk that may not be played (FAULTS F01-F03)."""
+    """An action chunk that may not be played: malformed (FAULTS F02) where `fault` says nothing else."""
+
+    fault = "F02"
 
 
 class NonFiniteChunkError(ChunkError):
     """A chunk that holds NaN or infinity somewhere (FAULTS F01)."""
 
+    fault = "F01"
+
 
 class ConfigError(KinemaError):
     """A configuration file that may not be used (FAULTS F22): names file, key and what is allowed."""
 
+    fault = "F22"
+
 
 class CalibrationError(KinemaError):
     """A calibration file that is missing, too old or for another device (FAULTS F23)."""
+
+    fault = "F23"
 
 
 class EpisodeError(KinemaError):
@@ -32,9 +42,13 @@ class DeviceError(KinemaError):
 class OwnershipError(DeviceError):
     """A second source of commands, or a second opener of a device (FAULTS F21): names the owner."""
 
+    fault = "F21"
+
 
 class SimulationError(KinemaError):
     """The physics left the numbers it can be trusted in (FAULTS F28)."""
+
+    fault = "F28"
 
 
 class RecordingError(KinemaError):

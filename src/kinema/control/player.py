@@ -201,10 +201,8 @@ class Player:
     def _check_values(self, chunk: ActionChunk) -> None:
         try:
             check_chunk(chunk)
-        except NonFiniteChunkError as error:
-            raise RefusalError("F01", str(error), abandon=True) from error
         except ChunkError as error:
-            raise RefusalError("F02", str(error)) from error
+            raise RefusalError(error.fault, str(error), abandon=isinstance(error, NonFiniteChunkError)) from error
 
     def _check_request(self, order: PlayChunk, t_ns: int) -> None:
         chunk, request = order.chunk, self.request

@@ -29,7 +29,7 @@ from kinema.clock import now_ns, to_ns, to_seconds
 from kinema.control import messages as orders
 from kinema.control.messages import Event, Mode, Order, State
 from kinema.episodes.audit import AuditLog
-from kinema.errors import ChunkError, DeviceError, KinemaError
+from kinema.errors import ChunkError, DeviceError, KinemaError, OwnershipError
 from kinema.frames import BASE, LinkFrames
 from kinema.geometry import Pose, distance
 from kinema.ring import RingReader
@@ -231,11 +231,11 @@ class ExecutorNode(Node):
             sources = self.get_publishers_info_by_topic("policy/chunk")
             if len(sources) > 1:
                 names = ", ".join(sorted(source.node_name for source in sources))
-                raise ChunkError(f"policy/chunk has {len(sources)} sources: {names}; allowed is one (F21)")
+                raise OwnershipError(f"policy/chunk has {len(sources)} sources: {names}; allowed is one")
             chunk, request = convert.chunk(message)
-        except ChunkError as error:
+        except (ChunkError, OwnershipError) as error:
             data = {"chunk": message.id, "policy": message.policy}
-            self._record([Event(now_ns(), "chunk_rejected", str(error), "F21" if "F21" in str(error) else "F02", data)])
+            self._record([Event(now_ns(), "chunk_rejected", str(error), error.fault, data)])
             self._send(orders.RejectObservation(message.request, str(error)))
             return
         self._chunks = {**{id: chunk for id, chunk in self._chunks.items() if id > message.id - 8}, chunk.id: chunk}
