@@ -12,7 +12,7 @@ from kinema.calibration.bundle import LATENCY
 from kinema.calibration.files import CameraInfo, Jaw, JawTag, Latencies, Latency, Transform, load, save
 from kinema.errors import CalibrationError
 from kinema.robots import GRIPPER
-from kinema.virtual.cameras import CAMERAS, SIZES, TAG_DICTIONARY, TAGS, FingerTag, simulator_truth
+from kinema.virtual.cameras import CAMERAS, SIZES, TAG_DICTIONARY, TAGS, simulator_truth
 from kinema.virtual.handheld import T_BASE_TCP_START, T_BASE_WORLD, T_TCP_TRACKER, TRACKER_SERIAL
 
 JAW_SERIAL = "VIRTUAL-JAW"
@@ -21,13 +21,6 @@ OTHER_SERIALS = {"arm": "VIRTUAL-ARM", "jaw": JAW_SERIAL, "load_cell": "VIRTUAL-
 CalibrationFile = CameraInfo | Transform | Jaw | Latencies
 
 _NATIVE_SIZE = max(SIZES)
-
-
-def _jaw_tag(tag: FingerTag) -> JawTag:
-    T_tcp_tag = tag.T_tcp_tag(0.0)
-    x, y, z = T_tcp_tag.position.round(12).tolist()
-    qx, qy, qz, qw = T_tcp_tag.quaternion.round(12).tolist()
-    return JawTag(id=tag.id, size=tag.size, direction=tag.side, position=(x, y, z), quaternion=(qx, qy, qz, qw))
 
 
 def virtual_calibration() -> dict[str, CalibrationFile]:
@@ -42,7 +35,7 @@ def virtual_calibration() -> dict[str, CalibrationFile]:
     files["T_tracker_tcp.yaml"] = Transform.of("tracker", "tcp", T_TCP_TRACKER.inverse(), tracker)
     files["T_base_world.yaml"] = Transform.of("base_link", "world", T_BASE_WORLD, tracker)
     files["T_base_dock.yaml"] = Transform.of("base_link", "dock", T_BASE_TCP_START, tracker)
-    left, right = map(_jaw_tag, TAGS)
+    left, right = (JawTag.of(tag.id, tag.size, tag.side, tag.T_tcp_tag(0.0)) for tag in TAGS)
     files["jaw.yaml"] = Jaw(
         dictionary=TAG_DICTIONARY,
         stroke=GRIPPER.stroke,

@@ -247,6 +247,12 @@ class Transform(_File):
         return Pose.from_quaternion(self.position, self.quaternion)
 
 
+def tag_corners(size: float) -> Array:
+    """(4, 3) [m] of a square tag in its own frame, clockwise from the top left, as cv2.aruco has them."""
+    half = size / 2
+    return np.array([[-half, half, 0.0], [half, half, 0.0], [half, -half, 0.0], [-half, -half, 0.0]])
+
+
 class JawTag(pydantic.BaseModel):
     """One finger's ArUco tag: `T_tcp_tag` with the jaws closed (tag frame: x right, y up, z out of the tag).
 
@@ -262,11 +268,17 @@ class JawTag(pydantic.BaseModel):
     position: tuple[float, float, float]
     quaternion: tuple[float, float, float, float]
 
+    @staticmethod
+    def of(number: int, size: float, direction: Literal[-1, 1], T_tcp_tag: Pose) -> "JawTag":
+        """From its pose with the jaws closed."""
+        x, y, z = T_tcp_tag.position.round(_DECIMALS).tolist()
+        qx, qy, qz, qw = T_tcp_tag.quaternion.round(_DECIMALS).tolist()
+        return JawTag(id=number, size=size, direction=direction, position=(x, y, z), quaternion=(qx, qy, qz, qw))
+
     @property
     def corners(self) -> Array:
-        """(4, 3) [m] in the tag's frame, clockwise from the top left, as cv2.aruco has them."""
-        half = self.size / 2
-        return np.array([[-half, half, 0.0], [half, half, 0.0], [half, -half, 0.0], [-half, -half, 0.0]])
+        """(4, 3) [m] in the tag's frame."""
+        return tag_corners(self.size)
 
     def T_tcp_tag(self, width: float) -> Pose:
         """Where the tag is at a jaw opening [m]: each finger moves by half of it."""

@@ -31,6 +31,7 @@ _ALIKE = 0.004  # [m] by which the two tags' openings may differ: play of the fi
 _OFF = 0.06  # [-] of a tag's edge: how far its corners may lie (RMS) from where the calibration has them
 _REFINED = 0.4  # [-] of one of the tag's modules: half the window in which a corner is refined
 _LARGEST = 8  # [px] the largest such half window
+_SAMPLED = 8  # [px] edge of a module when its bit is read; tags of five pixels a module are then read, too
 _THRESHOLD = 23  # [px] window of the adaptive threshold; wider than two modules at any distance of the fingers
 
 
@@ -61,6 +62,7 @@ class TagFinder:
             raise ConfigError(f"ArUco dictionary {dictionary!r} is unknown; allowed: {allowed}")
         parameters = cv2.aruco.DetectorParameters()
         parameters.adaptiveThreshWinSizeMin = parameters.adaptiveThreshWinSizeMax = _THRESHOLD
+        parameters.perspectiveRemovePixelPerCell = _SAMPLED
         parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
         parameters.cornerRefinementWinSize = _LARGEST
         parameters.relativeCornerRefinmentWinSize = _REFINED
