@@ -1,4 +1,5 @@
 # make deploy   set up, then run the stack in the virtual cell: make deploy EPISODES=3 TASK=open_drawer ROBOT=virtual_xarm7
+# make record   set up, then record demonstrations with the handheld gripper: make record EPISODES=2 TASK=open_drawer
 # make test     set up, then lint, types and tests
 SHELL := /bin/bash
 
@@ -9,17 +10,25 @@ POLICY ?= demonstrator
 SEED ?= 0
 RECORD ?= false
 HEADLESS ?=
+TEXT ?=
+OPERATOR ?=
 
 arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) policy:=$(POLICY) seed:=$(SEED) record:=$(RECORD) \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
-.PHONY: setup deploy test test-all lint clean
+recording = episodes:=$(EPISODES) scenario:=$(TASK) seed:=$(SEED) task:="$(TEXT)" operator:="$(OPERATOR)" \
+	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
+
+.PHONY: setup deploy record test test-all lint clean
 
 setup:
 	@tools/setup.sh
 
 deploy: setup
 	@. tools/env.sh && exec ros2 launch policy_bringup deploy.launch.py $(arguments)
+
+record: setup
+	@. tools/env.sh && exec ros2 launch recording handheld_demo.launch.py $(recording)
 
 lint: setup
 	@. tools/env.sh && ruff format --check . && ruff check . && lint-imports && mypy

@@ -11,7 +11,10 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", ["launch/handheld_demo.launch.py"]),
     ],
-    entry_points={"console_scripts": ["recorder = recording.recorder:main"]},
+    entry_points={
+        "console_scripts": ["recorder = recording.recorder:main", "rehearsal = recording.rehearsal:main"],
+    },
     zip_safe=True,
 )

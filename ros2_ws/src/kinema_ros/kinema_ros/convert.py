@@ -20,7 +20,13 @@ from geometry_msgs.msg import (
     Wrench,
     WrenchStamped,
 )
-from kinema_interfaces.msg import ActionChunk as ActionChunkMsg, GraspForce, JawState, WorldTruth
+from kinema_interfaces.msg import (
+    ActionChunk as ActionChunkMsg,
+    GraspForce,
+    JawState,
+    TrackedPose as TrackedPoseMsg,
+    WorldTruth,
+)
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo as CameraInfoMsg, Image as ImageMsg
 from std_msgs.msg import Header
@@ -30,7 +36,7 @@ from kinema.chunk import ActionChunk, Image, Truth
 from kinema.clock import NS
 from kinema.errors import ChunkError, DeviceError
 from kinema.geometry import Array, Pose
-from kinema.interfaces import ForceSample, GripperState
+from kinema.interfaces import ForceSample, GripperState, TrackedPose
 
 if TYPE_CHECKING:  # brings OpenCV, which costs every other node half a second at its start
     from kinema.calibration.files import CameraInfo
@@ -114,6 +120,15 @@ def wrench_msg(stamp_ns: int, frame_id: str, wrench: Array) -> WrenchStamped:
     return WrenchStamped(
         header=header(stamp_ns, frame_id),
         wrench=Wrench(force=Vector3(x=fx, y=fy, z=fz), torque=Vector3(x=tx, y=ty, z=tz)),
+    )
+
+
+def tracked_msg(tracked: TrackedPose) -> TrackedPoseMsg:
+    return TrackedPoseMsg(
+        header=header(tracked.stamp_ns, "world"),
+        pose=pose_msg(tracked.T_world_tracker),
+        confidence=tracked.confidence,
+        jumped=tracked.jumped,
     )
 
 

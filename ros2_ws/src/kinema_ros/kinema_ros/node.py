@@ -100,7 +100,9 @@ class Node(LifecycleNode):
             self.watch(f"publishes {row.name}", stream.health)
         return Outlet(publisher, stream)
 
-    def listen(self, name: str, callback: Callable[[Any], None], **options: Any) -> Stream:
+    def listen(
+        self, name: str, callback: Callable[[Any], None], qos: QoSProfile | None = None, **options: Any
+    ) -> Stream:
         """Subscribe to the table's row `name`; rate, spread and staleness go to /diagnostics."""
         row = topic(name)
         stream = Stream.of(row)
@@ -112,7 +114,7 @@ class Node(LifecycleNode):
             except KinemaError as error:
                 self.get_logger().error(f"{row.name}: {error}", throttle_duration_sec=1.0)
 
-        subscription = self.create_subscription(message_type(row), row.name, arrived, QOS[row.qos], **options)
+        subscription = self.create_subscription(message_type(row), row.name, arrived, qos or QOS[row.qos], **options)
         self._undo.append(lambda: self.destroy_subscription(subscription))
         if row.stale_after > 0:
             self.watch(f"receives {row.name}", stream.health)

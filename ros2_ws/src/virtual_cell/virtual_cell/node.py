@@ -1,6 +1,7 @@
 """The simulated cell on the ROS graph: status and truth out, scenario resets, faults and taring in.
 
-The cell itself is a process of its own (`python -m kinema.apps.cell`); this node only speaks to it.
+The cell itself is a process of its own (`python -m kinema.apps.cell`, or `kinema.apps.handheld`); this node only speaks
+to it.
 """
 
 from kinema_interfaces.msg import CellStatus
@@ -27,6 +28,7 @@ class VirtualCellNode(Node):
         self.serve(InjectFault, "~/inject_fault", self._inject)
         self.serve(Trigger, "~/clear_faults", self._clear)
         self.serve(Trigger, "~/tare", self._tare)
+        self.serve(Trigger, "~/demonstrate", self._demonstrate)
         self.every(1.0 / topic("cell/status").rate, self._publish_status)
         self.every(0.5 / topic("cell/truth").rate, self._publish_truth)
         self.watch("simulation", self._simulation)
@@ -53,6 +55,7 @@ class VirtualCellNode(Node):
                 slipped=status.slipped,
                 ticks=status.ticks,
                 unanswered=status.unanswered,
+                hand=status.hand,
                 fault=status.fault,
             )
         )
@@ -76,6 +79,9 @@ class VirtualCellNode(Node):
 
     def _tare(self, request: Trigger.Request, response: Trigger.Response) -> str:
         return f"tared; the load taken for zero is {self._cell.tare():.3f} N"
+
+    def _demonstrate(self, request: Trigger.Request, response: Trigger.Response) -> str:
+        return f"the person begins: {self._cell.demonstrate()}"
 
     def _simulation(self, now_ns: int) -> Health:
         return Health(Level.ERROR, self._fault) if self._fault else Health(Level.OK, "runs")

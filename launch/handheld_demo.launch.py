@@ -1,0 +1,130 @@
+"""The table of processes for recording demonstrations with the handheld gripper.
+
+    ros2 launch recording handheld_demo.launch.py task:="put the cup into the bowl" operator:=anna
+
+Two quick squeezes of the jaw begin and end an episode, with the gripper in its dock for the first; so do the keys and
+services of the recorder. In the virtual cell `episodes` above 0 lets a simulated person demonstrate until so many are
+good, and then ends; with 0 everything stays up for whoever demonstrates.
+"""
+
+import os
+import sys
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+CAMERAS = ("gripper", "left", "right")
+BOOLEAN = ["true", "false"]
+
+ARGUMENTS = (
+    DeclareLaunchArgument("task", default_value="", description="in words; '': as the virtual cell's scenario says"),
+    DeclareLaunchArgument("operator", default_value="", description="who demonstrates"),
+    DeclareLaunchArgument(
+        "cell", default_value="launch/cells/virtual.yaml", description="the cell file; relative to the checkout"
+    ),
+    DeclareLaunchArgument("episodes_dir", default_value="episodes", description="relative to the checkout"),
+    DeclareLaunchArgument(
+        "compression", default_value="jpeg", choices=["none", "jpeg", "png"], description="of the images"
+    ),
+    DeclareLaunchArgument("quality", default_value="90", description="of JPEG, 1 to 100"),
+    DeclareLaunchArgument("gesture", default_value="true", choices=BOOLEAN, description="two squeezes start and stop"),
+    DeclareLaunchArgument("cue", default_value="beep", choices=["off", "beep", "spoken"], description="tells of it"),
+    DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
+    DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="no monitor"),
+    DeclareLaunchArgument("episodes", default_value="0", description="virtual: how many good ones; 0: stay up"),
+    DeclareLaunchArgument("scenario", default_value="pick_and_place", description="virtual: that or open_drawer"),
+    DeclareLaunchArgument(
+        "split",
+        default_value="train",
+        choices=["train", "unseen_objects", "unseen_background"],
+        description="virtual: which objects and backgrounds are drawn",
+    ),
+    DeclareLaunchArgument("seed", default_value="0", description="virtual: of the first scenario; the next adds one"),
+)
+
+
+def _python() -> str:
+    """The environment's interpreter: under a full ROS 2, `ros2` itself runs in the system's."""
+    environment = os.environ.get("VIRTUAL_ENV")
+    return os.path.join(environment, "bin", "python") if environment else sys.executable
+
+
+def _process(name: str, *arguments: str) -> ExecuteProcess:
+    return ExecuteProcess(
+        cmd=[_python(), "-m", f"kinema.apps.{name}", *arguments],
+        name=name,
+        output="screen",
+        sigterm_timeout="10",
+    )
+
+
+def _node(package: str, executable: str, name: str, **parameters: object) -> Node:
+    return Node(
+        package=package,
+        executable=executable,
+        name=name,
+        output="screen",
+        parameters=[parameters] if parameters else [],
+    )
+
+
+def _finished(event: object, context: object) -> list:
+    if event.returncode != 0 and not context.is_shutdown:
+        raise RuntimeError(f"the rehearsal broke off (exit code {event.returncode}); see the lines above")
+    return [EmitEvent(event=Shutdown(reason="the demonstrations are recorded"))]
+
+
+def _table(context: object) -> list:
+    arguments = {row.name: LaunchConfiguration(row.name).perform(context) for row in ARGUMENTS}
+    cell, task, scenario = arguments["cell"], arguments["task"], arguments["scenario"]
+    episodes, seed, split = int(arguments["episodes"]), int(arguments["seed"]), arguments["split"]
+    if episodes > 0 and arguments["gesture"] == "false":
+        raise RuntimeError("gesture:=false with episodes above 0: the simulated person knows no other way to begin")
+
+    place = ("--cell", cell)
+    rows = [
+        _process("handheld", *place, "--task", scenario, "--split", split, "--seed", str(seed)),
+        _process("renderer", *place),
+        _node("virtual_cell", "virtual_cell", "virtual_cell"),
+        *(_node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
+        _node("sensor_nodes", "load_cell", "load_cell", cell=cell),
+        _node("sensor_nodes", "pose_tracker", "pose_tracker", cell=cell),
+        _node("sensor_nodes", "jaw_tracker", "jaw_tracker", cell=cell),
+        _node(
+            "recording",
+            "recorder",
+            "recorder",
+            cell=cell,
+            trigger="operator",
+            task=task,
+            operator=arguments["operator"],
+            episodes_dir=arguments["episodes_dir"],
+            compression=arguments["compression"],
+            quality=int(arguments["quality"]),
+            gesture=arguments["gesture"] == "true",
+            cue=arguments["cue"],
+        ),
+    ]
+    if arguments["monitor"] == "true" and arguments["headless"] == "false":
+        rows.append(_node("monitor", "monitor", "monitor", cell=cell))
+    if episodes > 0:
+        runner = _node(
+            "recording",
+            "rehearsal",
+            "rehearsal",
+            task=task,
+            scenario=scenario,
+            split=split,
+            seed=seed,
+            episodes=episodes,
+        )
+        rows += [runner, RegisterEventHandler(OnProcessExit(target_action=runner, on_exit=_finished))]
+    return rows
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_table)])

@@ -1,0 +1,1 @@
+../../../../launch/handheld_demo.launch.py

@@ -1,0 +1,114 @@
+"""The handheld gripper's tracker: raw odometry, the tool's pose where it may be believed, and where its world stands.
+
+`tracker/odometry` is whatever the device says. `tracker/pose` and the frame `tcp` are silent while the pose is invalid
+(FAULTS F12). `base_link` to `world` comes from the dock (`~/anchor`, with the gripper at rest in it) or from the
+calibration file.
+"""
+
+import threading
+from collections import deque
+
+from std_srvs.srv import Trigger
+
+from kinema import cell_file
+from kinema.calibration.bundle import load_bundle
+from kinema.clock import now_ns
+from kinema.devices.virtual import VirtualPoseTracker
+from kinema.errors import ConfigError
+from kinema.geometry import Pose
+from kinema.interfaces import TrackedPose
+from kinema.perception.tool_pose import ToolPose, anchor
+from kinema.streams import Health, Level
+from kinema_ros.convert import pose_stamped_msg, tracked_msg, transforms_msg
+from kinema_ros.node import Node, Parameter, spin
+
+_TIMEOUT = 0.1  # [s] of one wait for a sample
+_REST = 100  # samples that an anchor is made of: half a second
+_TF_EVERY = 4  # samples: 50 Hz
+
+
+class PoseTrackerNode(Node):
+    """Publishes every sample at the tracker's own rate."""
+
+    PARAMETERS = (
+        Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
+        Parameter(
+            "anchor", "dock", "where T_base_world comes from: each visit of the dock, or the calibration file",
+            choices=("dock", "file"),
+        ),
+    )  # fmt: skip
+
+    def configure(self) -> None:
+        cell = cell_file.load(self.value("cell"))
+        if cell.devices.tracker is None:
+            raise ConfigError(f"{self.value('cell')}: devices.tracker is missing; the handheld gripper needs one")
+        serial = cell.devices.tracker.serial
+        self._calibration = load_bundle(cell.calibration_folder, {"tracker": serial})
+        self._tool = ToolPose(self._calibration.T_tracker_tcp)
+        self._lock = threading.Lock()
+        self._recent: deque[TrackedPose] = deque(maxlen=_REST)
+        self._samples = 0
+        self._anchored: int | None = None  # the segment in which T_base_world was found
+        self._device = VirtualPoseTracker(serial)
+        self._odometry = self.outlet("tracker/odometry")
+        self._pose = self.outlet("tracker/pose")
+        self._tf = self.outlet("/tf", watched=False)
+        self._tf_static = self.outlet("/tf_static")
+        self.serve(Trigger, "~/anchor", self._anchor)
+        self.watch("tool pose", self._health)
+
+    def activate(self) -> None:
+        if self.value("anchor") == "file":
+            self._stand(self._calibration.T_base_world)
+        self.loop(self._read)
+
+    def cleanup(self) -> None:
+        if device := self.__dict__.pop("_device", None):
+            device.close()
+
+    def _read(self) -> None:
+        tracked = self._device.read(_TIMEOUT)
+        with self._lock:
+            if tracked is None:
+                self._recent.clear()  # what was before a silence says nothing of now
+                return
+            self._recent.append(tracked)
+            segment = self._tool.segment
+            T_world_tcp = self._tool.take(tracked)
+        if self._tool.segment != segment:
+            self.get_logger().warning(f"{self._tool.reason}: a new segment begins (F12)")
+        self._odometry.publish(tracked_msg(tracked))
+        self._samples += 1
+        if T_world_tcp is None:
+            return
+        self._pose.publish(pose_stamped_msg(tracked.stamp_ns, "world", T_world_tcp))
+        if self._samples % _TF_EVERY == 0:
+            self._tf.publish(transforms_msg(tracked.stamp_ns, ("world", "tcp", T_world_tcp)))
+
+    def _anchor(self, request: Trigger.Request, response: Trigger.Response) -> str:
+        with self._lock:
+            samples = tuple(self._recent)
+            T_base_world = anchor(self._calibration.T_base_dock, samples, self._calibration.T_tracker_tcp)
+            self._stand(T_base_world)
+        x, y, z = T_base_world.position
+        return f"the tracker's world stands at {x:.3f}, {y:.3f}, {z:.3f} m in base_link"
+
+    def _stand(self, T_base_world: Pose) -> None:
+        self._anchored = self._tool.segment
+        self._tf_static.publish(transforms_msg(now_ns(), ("base_link", "world", T_base_world)))
+
+    def _health(self, monotonic_ns: int) -> Health:
+        tool, last = self._tool, self._recent[-1] if self._recent else None
+        values = {"segment": str(tool.segment), "confidence": str(last.confidence) if last else "none"}
+        if tool.reason:
+            return Health(Level.ERROR, f"invalid: {tool.reason}", values)
+        if self._anchored is None:
+            return Health(Level.WARN, "not anchored; lay the gripper into its dock and call ~/anchor", values)
+        if self._anchored != tool.segment:
+            text = "the tracker has jumped since it was anchored; lay the gripper into its dock and call ~/anchor"
+            return Health(Level.WARN, text, values)
+        return Health(Level.OK, "valid", values)
+
+
+def main() -> None:
+    spin(lambda: PoseTrackerNode("pose_tracker"))
