@@ -3,37 +3,48 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kinema.errors import KinemaError
 
 # name -> module with `configure(parser) -> None` and `run(arguments) -> int`, what it does
 COMMANDS: dict[str, tuple[str, str]] = {
     "lockstep": ("kinema.apps.lockstep", "evaluate a policy in the virtual cell without ROS, as fast as it goes"),
+    "episodes": ("kinema.apps.episodes", "what to do with recorded episodes"),
+    "demonstrations": ("kinema.apps.demonstrations", "record demonstrations of a simulated person in lockstep"),
 }
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
-    """Every command's name and help, and the options of the one that is called."""
-    parser = argparse.ArgumentParser(prog="kinema", description="Kinema without ROS.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, (module, text) in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name == command:
-            importlib.import_module(module).configure(sub)
-    return parser
+class LazyParser(argparse.ArgumentParser):
+    """A command that imports its module only when it is called."""
+
+    module = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.module:
+            command = importlib.import_module(self.module)
+            command.configure(self)
+            self.set_defaults(run=command.run, prog=self.prog)
+        return super().parse_known_args(args, namespace)
+
+
+def add_commands(parser: argparse.ArgumentParser, table: Mapping[str, tuple[str, str]]) -> None:
+    """One subcommand a row; the parsed arguments' `run` is that of the command called."""
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=LazyParser)
+    for name, (module, text) in table.items():
+        commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.").module = module
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error that Kinema raised on purpose is one line on stderr and exit status 2."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    command = next((word for word in words if not word.startswith("-")), None)
-    parsed = _parser(command).parse_args(words)
-    module, _ = COMMANDS[parsed.command]
+    parser = argparse.ArgumentParser(prog="kinema", description="Kinema without ROS.")
+    add_commands(parser, COMMANDS)
+    parsed = parser.parse_args(arguments)
     try:
-        return int(importlib.import_module(module).run(parsed))
+        return int(parsed.run(parsed))
     except KinemaError as error:
-        print(f"kinema {parsed.command}: {error}", file=sys.stderr)
+        print(f"{parsed.prog}: {error}", file=sys.stderr)
         return 2
 
 

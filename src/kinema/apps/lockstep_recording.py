@@ -11,7 +11,7 @@ from the seed as well. The arrival of a message is its stamp: nothing takes time
 import datetime
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -229,7 +229,7 @@ class _Recorder:
             ended_ns=ended_ns,
             ended="gesture",
             success=success,
-            quality=asdict(report),
+            quality=report,
             rejected=report.verdict(),
         )
         return self._writer.close(facts)
@@ -239,7 +239,7 @@ class _Recorder:
 
 
 def _record(recipe: Recipe, bundle: Bundle, happening: _Happening, at: Path) -> Facts:
-    """Show the moments to the cameras and write what comes between the two gestures; raises _UnfitError without them."""
+    """Show the cameras the moments, write what comes between the two gestures; raises _UnfitError without them."""
     world = happening.world
     eyes = CellRenderer(world.model, recipe.image_size, noise.load().camera, world.scenario.seed)
     jaw = JawTracker(bundle.jaw, bundle.camera(GRIPPER_CAMERA).scaled(recipe.image_size), bundle.T_tcp_camera())
