@@ -8,7 +8,7 @@ from typing import Any
 
 from kinema.errors import KinemaError
 
-# name -> module with `configure(parser) -> None` and `run(arguments) -> int`, what it does
+# name -> module with `configure(parser) -> None` and, without commands of its own, `run(arguments) -> int`; what it does
 COMMANDS: dict[str, tuple[str, str]] = {
     "lockstep": ("kinema.apps.lockstep", "evaluate a policy in the virtual cell without ROS, as fast as it goes"),
     "episodes": ("kinema.apps.episodes", "what to do with recorded episodes"),
@@ -25,7 +25,8 @@ class LazyParser(argparse.ArgumentParser):
         if self.module:
             command = importlib.import_module(self.module)
             command.configure(self)
-            self.set_defaults(run=command.run, prog=self.prog)
+            if hasattr(command, "run"):
+                self.set_defaults(run=command.run, prog=self.prog)
         return super().parse_known_args(args, namespace)
 
 

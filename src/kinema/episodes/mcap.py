@@ -25,7 +25,7 @@ MAGIC = b"\x89MCAP0\r\n"
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _INDEX = 0x03, 0x04, 0x05, 0x06, 0x07
 _HEADER, _METADATA, _DATA_END = 0x01, 0x0C, 0x0F
 _RECORD = struct.Struct("<BQ")
-_MESSAGE_HEAD = struct.Struct("<BQHIQQ")
+MESSAGE_HEAD = struct.Struct("<BQHIQQ")
 _CHUNK_HEAD = struct.Struct("<QQQI")
 _U16, _U32, _U64 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
 
@@ -81,6 +81,15 @@ class Channel:
     definition: str
     metadata: bytes
 
+    @property
+    def qos(self) -> str:
+        """The offered QoS profiles as rosbag2 writes them, in YAML."""
+        at, rows = 0, {}
+        while at < len(self.metadata):
+            key, at = _text(self.metadata, at)
+            rows[key], at = _text(self.metadata, at)
+        return rows.get("offered_qos_profiles", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -121,6 +130,13 @@ class Scan:
     finished: bool
 
 
+def _text(data: Any, at: int) -> tuple[str, int]:
+    """The string at `at`, and where it ends."""
+    (length,) = _U32.unpack_from(data, at)
+    at += _U32.size
+    return bytes(data[at : at + length]).decode(), at + length
+
+
 @dataclass(slots=True)
 class _Walk:
     """The scan under way; `data` is the whole file."""
@@ -138,21 +154,16 @@ class _Walk:
         start = at + _RECORD.size
         return (opcode, start, start + length) if start + length <= end else None
 
-    def text(self, at: int) -> tuple[str, int]:
-        (length,) = _U32.unpack_from(self.data, at)
-        at += _U32.size
-        return bytes(self.data[at : at + length]).decode(), at + length
-
     def schema(self, at: int) -> None:
         (key,) = _U16.unpack_from(self.data, at)
-        name, at = self.text(at + 2)
-        _, at = self.text(at)
-        self.schemas[key] = name, self.text(at)[0]
+        name, at = _text(self.data, at + 2)
+        _, at = _text(self.data, at)
+        self.schemas[key] = name, _text(self.data, at)[0]
 
     def channel(self, at: int) -> None:
         key, schema = struct.unpack_from("<HH", self.data, at)
-        topic, at = self.text(at + 4)
-        _, at = self.text(at)
+        topic, at = _text(self.data, at + 4)
+        _, at = _text(self.data, at)
         (length,) = _U32.unpack_from(self.data, at)
         name, definition = self.schemas[schema]
         metadata = bytes(self.data[at + 4 : at + 4 + length])
@@ -162,11 +173,11 @@ class _Walk:
         """The records inside of a chunk; returns where the last whole one ends."""
         while (record := self.record(at, end)) is not None:
             opcode, start, stop = record
-            if opcode == _MESSAGE and stop - start >= _MESSAGE_HEAD.size - _RECORD.size:
-                _, _, channel, _, log_ns, _ = _MESSAGE_HEAD.unpack_from(self.data, at)
+            if opcode == _MESSAGE and stop - start >= MESSAGE_HEAD.size - _RECORD.size:
+                _, _, channel, _, log_ns, _ = MESSAGE_HEAD.unpack_from(self.data, at)
                 if channel not in self.channels:
                     return at
-                offset = at + _MESSAGE_HEAD.size
+                offset = at + MESSAGE_HEAD.size
                 self.messages.append(Message(channel, log_ns, offset, stop - offset))
             elif opcode == _SCHEMA:
                 self.schema(start)
@@ -181,7 +192,7 @@ class _Walk:
         """The chunk record at `at` whose content is start..stop, which may lie beyond the file's end."""
         first = len(self.messages)
         start_ns, end_ns, size, _ = _CHUNK_HEAD.unpack_from(self.data, start)
-        compression, content = self.text(start + _CHUNK_HEAD.size)
+        compression, content = _text(self.data, start + _CHUNK_HEAD.size)
         if compression:
             raise EpisodeError(f"a chunk is compressed with {compression!r}; episodes have uncompressed chunks")
         content += _U64.size

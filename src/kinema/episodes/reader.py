@@ -90,7 +90,7 @@ class Episode:
         self.facts = facts
         self._data = data
         self._store = mcap.types(scan.channels.values())
-        names = {channel.id: _table_name(channel.topic) for channel in scan.channels.values()}
+        names = {channel.id: table_name(channel.topic) for channel in scan.channels.values()}
         self._types = {names[channel.id]: channel.type for channel in scan.channels.values()}
         self._messages: dict[str, list[Message]] = {name: [] for name in self._types}
         for message in sorted(scan.messages, key=lambda message: message.log_ns):
@@ -199,12 +199,20 @@ class Episode:
         return int(sec * NS + nanosec)
 
 
+def find(root: Path) -> dict[str, Path]:
+    """Folders of episodes below `root`, or itself, by name, in order. Raises EpisodeError when there is none."""
+    folders = sorted(file.parent for file in root.rglob(facts_file.FILE))
+    if not folders:
+        raise EpisodeError(f"{root}: no episodes here (folders with {facts_file.FILE})")
+    return {folder.relative_to(root).as_posix() if folder != root else folder.name: folder for folder in folders}
+
+
 def bag_path(folder: Path) -> Path:
-    """The MCAP file of an episode; raises EpisodeError when there is none."""
-    path = folder / f"{folder.resolve().name}.mcap"
-    if not path.is_file():
-        raise EpisodeError(f"{folder}: holds no {path.name}; an episode's bag is named like its folder")
-    return path
+    """The MCAP file of an episode; raises EpisodeError unless there is exactly one."""
+    found = sorted(folder.glob("*.mcap"))
+    if len(found) != 1:
+        raise EpisodeError(f"{folder}: holds {len(found)} .mcap files; an episode has one")
+    return found[0]
 
 
 def load_calibration(folder: Path) -> Bundle:
@@ -222,5 +230,6 @@ def load_calibration(folder: Path) -> Bundle:
     return load_bundle(source, serials, today=max(dates, default=None))
 
 
-def _table_name(topic: str) -> str:
+def table_name(topic: str) -> str:
+    """A bag's absolute topic as `kinema.topics` names it."""
     return topic if topic in TOPICS else topic.removeprefix("/")

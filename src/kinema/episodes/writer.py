@@ -4,10 +4,12 @@
 
 Messages reach the disk FLUSH seconds after their arrival at the latest, so a killed recorder loses no more than that
 (FAULTS F26); episode.yaml says `finished: false` until the episode has been closed in order. When the disk is full
-(F25), `write` raises, and `close` still makes a valid bag of all that came before: room is reserved for that.
+(F25), `write` raises, and `close` still makes a valid bag of all that came before: room is reserved for that, in a
+file whose lock says that somebody is writing.
 """
 
 import datetime
+import fcntl
 import os
 import shutil
 from collections.abc import Iterable
@@ -52,6 +54,18 @@ def copy_calibration(source: Path, folder: Path) -> None:
         shutil.copyfile(file, target / file.name)
 
 
+def being_written(folder: Path) -> bool:
+    """Whether a living process writes this episode."""
+    try:
+        with (folder / RESERVE_FILE).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 class EpisodeWriter:
     """Writes one episode into `folder`, which is new or holds no bag yet; its name becomes the bag's.
 
@@ -66,8 +80,9 @@ class EpisodeWriter:
             self._storage = Storage(folder)
         except FileExistsError as error:
             raise EpisodeError(f"{folder}: there is a bag already; every episode has a folder of its own") from error
-        with (folder / RESERVE_FILE).open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, RESERVE)
+        self._reserve = (folder / RESERVE_FILE).open("wb")
+        fcntl.flock(self._reserve, fcntl.LOCK_EX)
+        os.posix_fallocate(self._reserve.fileno(), 0, RESERVE)
         facts_file.save(folder, facts)
         self._bag = bag(folder, self._storage)
         self._connections = {
@@ -102,12 +117,14 @@ class EpisodeWriter:
 
         Raises OSError when even the reserve isn't enough; the episode then waits for `kinema episodes recover`.
         """
-        (self.folder / RESERVE_FILE).unlink()
+        self._reserve.truncate(0)
         self._storage.sync()
         self._check()
         self._bag.close()
         final = facts.replace(finished=True, messages=self.counts)
         facts_file.save(self.folder, final)
+        (self.folder / RESERVE_FILE).unlink()
+        self._reserve.close()
         return final
 
     def _check(self) -> None:
