@@ -1,5 +1,6 @@
 # make deploy   set up, then run the stack in the virtual cell: make deploy EPISODES=3 TASK=open_drawer ROBOT=virtual_xarm7
 # make record   set up, then record demonstrations with the handheld gripper: make record EPISODES=2 TASK=open_drawer
+# make demonstrations  set up, then record them in lockstep: make demonstrations TASK=open_drawer N=200
 # make test     set up, then lint, types and tests
 SHELL := /bin/bash
 
@@ -12,6 +13,7 @@ RECORD ?= false
 HEADLESS ?=
 TEXT ?=
 OPERATOR ?=
+N ?= 20
 
 arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) policy:=$(POLICY) seed:=$(SEED) record:=$(RECORD) \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
@@ -19,7 +21,7 @@ arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) policy:=$(POLICY
 recording = episodes:=$(EPISODES) scenario:=$(TASK) seed:=$(SEED) task:="$(TEXT)" operator:="$(OPERATOR)" \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
-.PHONY: setup deploy record test test-all lint clean
+.PHONY: setup deploy record demonstrations test test-all lint clean
 
 setup:
 	@tools/setup.sh
@@ -29,6 +31,9 @@ deploy: setup
 
 record: setup
 	@. tools/env.sh && exec ros2 launch recording handheld_demo.launch.py $(recording)
+
+demonstrations: setup
+	@. tools/env.sh && exec kinema demonstrations --task $(TASK) --episodes $(N) --seed $(SEED)
 
 lint: setup
 	@. tools/env.sh && ruff format --check . && ruff check . && lint-imports && mypy
