@@ -90,7 +90,7 @@ def size(request) -> tuple[int, int]:
 @pytest.fixture(scope="module")
 def jaw(size) -> Jaw:
     """As `calibrate_jaw` makes it, knowing nothing but the print and the stroke."""
-    finder = TagFinder(TAG_DICTIONARY)
+    finder = TagFinder(TAG_DICTIONARY, BUNDLE.camera("gripper").scaled(size))
     sightings = [finder.find(image) for image in _calibration_film(size).images]
     design = JawDesign(TAG_DICTIONARY, 0.0162, GRIPPER.stroke)
     return calibrate(
@@ -214,8 +214,8 @@ def test_a_squeeze_as_fast_as_a_hand_can_is_no_leap():
 def test_a_tag_seen_twice_is_not_used():
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, TAG_DICTIONARY))
     tag = cv2.aruco.generateImageMarker(dictionary, 1, 100)[..., None]
-    finder = TagFinder(TAG_DICTIONARY)
-    picture = np.full((200, 500, 3), 255, np.uint8)
+    finder = TagFinder(TAG_DICTIONARY, INFO)
+    picture = np.full((480, 640, 3), 255, np.uint8)
     picture[50:150, 50:150] = tag
     assert finder.find(picture).keys() == {1}
     picture[50:150, 300:400] = tag
@@ -226,7 +226,7 @@ def test_pictures_of_another_size_and_unknown_dictionaries_are_refused():
     with pytest.raises(CalibrationError, match="320 x 240 px, its calibration is for 640 x 480"):
         JawTracker(BUNDLE.jaw, INFO, T_TCP_CAMERA).measure(0, np.zeros((240, 320, 3), np.uint8))
     with pytest.raises(ConfigError, match=r"DICT_9X9_1.*allowed: DICT_4X4_100"):
-        TagFinder("DICT_9X9_1")
+        TagFinder("DICT_9X9_1", INFO)
 
 
 # ---- gaps

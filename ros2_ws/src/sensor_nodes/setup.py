@@ -16,6 +16,7 @@ setup(
         "console_scripts": [
             "virtual_camera = sensor_nodes.virtual_camera:main",
             "load_cell = sensor_nodes.load_cell:main",
+            "jaw_tracker = sensor_nodes.jaw_tracker:main",
             "pose_tracker = sensor_nodes.pose_tracker:main",
         ]
     },

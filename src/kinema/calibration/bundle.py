@@ -16,34 +16,39 @@ GRIPPER_CAMERA = "gripper"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One calibration file: its schema, the device it belongs to, and the session of the service that makes it."""
+    """One calibration file: its schema, the device it belongs to, and the service that makes it."""
 
     file: str
     schema: type[CameraInfo] | type[Transform] | type[Jaw] | type[Latencies]
     device: str
-    session: str
+    service: str
 
     @property
     def remedy(self) -> str:
         return (
-            f"make it with the service stereo_calibration/start_session (what: {self.session}), "
+            f"make it with the service {self.service}, "
             "for the virtual cell with python -m kinema.apps.export_virtual_calibration"
         )
 
 
+def _session(what: str) -> str:
+    return f"stereo_calibration/start_session (what: {what})"
+
+
+JAW = Kind("jaw.yaml", Jaw, "jaw", "jaw_tracker/calibrate_jaw, the jaw closed and opened fully just before")
 KINDS = (
-    Kind("gripper.yaml", CameraInfo, "gripper", "fisheye"),
-    Kind("left.yaml", CameraInfo, "left", "intrinsics"),
-    Kind("right.yaml", CameraInfo, "right", "intrinsics"),
-    Kind("T_tcp_gripper.yaml", Transform, "gripper", "hand_eye"),
-    Kind("T_base_left.yaml", Transform, "left", "eye_on_base"),
-    Kind("T_base_right.yaml", Transform, "right", "eye_on_base"),
-    Kind("jaw.yaml", Jaw, "jaw", "jaw"),
-    Kind("T_tracker_tcp.yaml", Transform, "tracker", "tool_mount"),
-    Kind("T_base_world.yaml", Transform, "tracker", "tracker_world"),
-    Kind("T_base_dock.yaml", Transform, "tracker", "dock"),
+    Kind("gripper.yaml", CameraInfo, "gripper", _session("fisheye")),
+    Kind("left.yaml", CameraInfo, "left", _session("intrinsics")),
+    Kind("right.yaml", CameraInfo, "right", _session("intrinsics")),
+    Kind("T_tcp_gripper.yaml", Transform, "gripper", _session("hand_eye")),
+    Kind("T_base_left.yaml", Transform, "left", _session("eye_on_base")),
+    Kind("T_base_right.yaml", Transform, "right", _session("eye_on_base")),
+    JAW,
+    Kind("T_tracker_tcp.yaml", Transform, "tracker", _session("tool_mount")),
+    Kind("T_base_world.yaml", Transform, "tracker", _session("tracker_world")),
+    Kind("T_base_dock.yaml", Transform, "tracker", _session("dock")),
 )
-LATENCY = Kind("latency.yaml", Latencies, "cell", "latency")
+LATENCY = Kind("latency.yaml", Latencies, "cell", _session("latency"))
 FRAMES = {
     "T_tcp_gripper.yaml": ("tcp", "gripper_optical_frame"),
     "T_base_left.yaml": ("base_link", "left_optical_frame"),

@@ -52,9 +52,9 @@ class JawReading:
 
 
 class TagFinder:
-    """Finds tags of one dictionary, their corners to a fraction of a pixel."""
+    """Finds tags of one dictionary in one camera's images, their corners to a fraction of a pixel."""
 
-    def __init__(self, dictionary: str) -> None:
+    def __init__(self, dictionary: str, camera: CameraInfo) -> None:
         """Raises ConfigError for a dictionary that OpenCV does not have."""
         which = getattr(cv2.aruco, dictionary, None)
         if not dictionary.startswith("DICT_") or which is None:
@@ -67,12 +67,19 @@ class TagFinder:
         parameters.cornerRefinementWinSize = _LARGEST
         parameters.relativeCornerRefinmentWinSize = _REFINED
         self._detector = cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(which), parameters)
+        self._camera = camera
 
     def find(self, image: Image) -> dict[int, Array]:
         """Corners (4, 2) [px] by tag id in an image (height, width, 3) RGB; clockwise from the tag's top left.
 
-        An id that is seen twice is left out: one of the two is not the finger's.
+        An id that is seen twice is left out: one of the two is not the finger's. Raises CalibrationError for an image
+        of another size than the camera's calibration.
         """
+        if image.shape[:2] != (self._camera.image_height, self._camera.image_width):
+            raise CalibrationError(
+                f"{self._camera.camera_name}: the image is {image.shape[1]} x {image.shape[0]} px, its calibration is "
+                f"for {self._camera.image_width} x {self._camera.image_height} px; scale it (CameraInfo.scaled)"
+            )
         quads, ids, _ = self._detector.detectMarkers(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
         numbers = [] if ids is None else [int(number) for number in ids.ravel()]
         return {
@@ -121,25 +128,16 @@ class JawTracker:
         self._camera = camera
         self._range = -_BEYOND, jaw.stroke + _BEYOND
         self._fingers = [Finger(name, getattr(jaw, name), T_camera_tcp) for name in ("left", "right")]
-        self._finder = TagFinder(jaw.dictionary)
+        self._finder = TagFinder(jaw.dictionary, camera)
         self._believed: tuple[int, float] | None = None  # stamp and opening of the last valid reading
         self._doubted: tuple[int, float] | None = None  # of the last one that was too fast
 
     def measure(self, stamp_ns: int, image: Image) -> JawReading:
         """The opening that an image (height, width, 3) RGB shows; CalibrationError for an image of another size."""
-        return self.read(stamp_ns, self.find(image))
-
-    def find(self, image: Image) -> dict[int, Array]:
-        """The tags' corners, as `TagFinder` finds them, for `read` and for calibrating."""
-        if image.shape[:2] != (self._camera.image_height, self._camera.image_width):
-            raise CalibrationError(
-                f"{self._camera.camera_name}: the image is {image.shape[1]} x {image.shape[0]} px, its calibration is "
-                f"for {self._camera.image_width} x {self._camera.image_height} px; scale it (CameraInfo.scaled)"
-            )
-        return self._finder.find(image)
+        return self.read(stamp_ns, self._finder.find(image))
 
     def read(self, stamp_ns: int, found: Mapping[int, Array]) -> JawReading:
-        """The opening at a moment from the corners (4, 2) [px] that were found by tag id."""
+        """The opening at a moment from the tags' corners (4, 2) [px] by id, as `TagFinder` finds them."""
         openings, reason = self._openings(found)
         width = sum(openings) / len(openings) if openings else math.nan
         last = self._believed

@@ -40,6 +40,7 @@ from kinema.interfaces import ForceSample, GripperState, TrackedPose
 
 if TYPE_CHECKING:  # brings OpenCV, which costs every other node half a second at its start
     from kinema.calibration.files import CameraInfo
+    from kinema.perception.jaw import JawReading
 
 _CHANNELS = 3
 
@@ -138,6 +139,16 @@ def tracked_msg(tracked: TrackedPose) -> TrackedPoseMsg:
 def jaw_msg(state: GripperState) -> JawState:
     return JawState(
         header=header(state.stamp_ns, "tcp"), width=state.width, speed=state.speed, force=state.force, valid=True
+    )
+
+
+def jaw_reading_msg(reading: "JawReading") -> JawState:
+    return JawState(
+        header=header(reading.stamp_ns, "tcp"),
+        width=reading.width,
+        speed=reading.speed,
+        valid=reading.valid,
+        tags=reading.tags,
     )
 
 
