@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from kinema.apps import monitor_page
+from kinema.apps import monitor_page, monitor_parts
 from kinema.apps.monitor_page import Actions, Cell, Executor, Page, Snapshot
 from kinema.control.messages import State
 from kinema.control.settings import Limits
@@ -207,7 +207,7 @@ def test_nothing_is_encoded_while_nobody_looks(page, monkeypatch):
     for tick in range(400):
         page.show(snapshot(tick / 10))
     assert not page.watched
-    assert len(page._history) == len(page._trail) == round(10 * monitor_page.HISTORY) + 1
+    assert len(page._history) == len(page._trail) == round(10 * monitor_parts.HISTORY) + 1
 
 
 def test_a_measurement_that_is_not_finite_does_not_end_the_page(page, live, browse):

@@ -1,0 +1,174 @@
+"""What the monitor's nodes share: parameters, camera images while somebody looks, buttons that call services."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kinema_interfaces.msg import RecorderState
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from kinema.apps.monitor_recorder import Recorder, StreamRate
+from kinema.chunk import Image as ImageArray
+from kinema.episodes.quality_monitor import HANDHELD
+from kinema.episodes.session import Phase
+from kinema.errors import ConfigError, DeviceError
+from kinema.streams import Stream
+from kinema.topics import CAMERAS, topic
+from kinema_ros import convert
+from kinema_ros.node import Node, Parameter
+from kinema_ros.topics import QOS, message_type
+
+PERIOD = 0.1  # [s] between two moments on the page
+_ANSWER_TIMEOUT = 2.0  # [s] for a service to answer a button
+_VIDEO = 32  # predicted frames kept per camera
+
+PARAMETERS = (
+    Parameter("cell", "launch/cells/virtual.yaml", "the cell file; its workspace is drawn"),
+    Parameter("host", "127.0.0.1", "address that the page is bound to"),
+    Parameter("port", 8080, "0: any free one", 0, 65535),
+    Parameter("token_file", "", "file with the token (16 or more letters and digits); needed beyond loopback"),
+)
+
+
+def _nominal(name: str) -> float:
+    """[Hz] that a recording expects of a topic."""
+    return HANDHELD.rates.get(name, topic(name).rate)
+
+
+def token(node: Node) -> str | None:
+    """What `token_file` holds; raises ConfigError."""
+    file = node.value("token_file")
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"token_file {file}: cannot be read as text: {error}") from error
+
+
+class Cameras:
+    """The newest live image of every camera and, where wanted, the predicted frames; while subscribed."""
+
+    def __init__(self, node: Node, predicted: bool) -> None:
+        self._node = node
+        self._streams = {"image_raw": self._take_live} | ({"predicted": self._take_predicted} if predicted else {})
+        self._subscriptions: list[Any] = []
+        self.live: dict[str, tuple[int, ImageArray]] = {}
+        self._video: dict[str, deque[tuple[int, ImageArray]]] = {}
+
+    @property
+    def images(self) -> dict[str, ImageArray]:
+        return {name: image for name, (_, image) in self.live.items()}
+
+    def subscribe(self, wanted: bool) -> None:
+        if wanted == bool(self._subscriptions):
+            return
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+        self.live, self._video = {}, {name: deque(maxlen=_VIDEO) for name in CAMERAS}
+        if not wanted:
+            return
+        for name in CAMERAS:
+            for stream, take in self._streams.items():
+                row = topic(f"{name}/{stream}")
+                subscription = self._node.create_subscription(
+                    message_type(row), row.name, lambda m, name=name, take=take: take(name, m), QOS[row.qos]
+                )
+                self._subscriptions.append(subscription)
+
+    def _take_live(self, name: str, message: Image) -> None:
+        self.live[name] = (convert.time_ns(message.header.stamp), convert.image(message))
+
+    def _take_predicted(self, name: str, message: Image) -> None:
+        self._video[name].append((convert.time_ns(message.header.stamp), convert.image(message)))
+
+    def predicted(self) -> dict[str, ImageArray]:
+        """For every camera that has a prediction the frame whose moment is nearest to the live image's."""
+        chosen = {}
+        for name, frames in self._video.items():
+            if frames:
+                now = self.live[name][0] if name in self.live else frames[-1][0]
+                chosen[name] = min(frames, key=lambda frame: abs(frame[0] - now))[1]
+        return chosen
+
+
+class Newest:
+    """The newest message of a topic that may be absent: its silence is no fault of the graph's."""
+
+    def __init__(self, node: Node, name: str) -> None:
+        row = topic(name)
+        self._stream = Stream.of(row)
+        self._message: Any = None
+        self._node = node
+        self._subscription = node.create_subscription(message_type(row), row.name, self._take, QOS[row.qos])
+
+    def _take(self, message: Any) -> None:
+        self._stream.arrived(time.monotonic_ns())
+        self._message = message
+
+    def fresh(self, now_ns: int) -> Any:
+        """The message, None while the topic is stale; `now_ns` on the monotonic clock."""
+        return None if self._stream.stale(now_ns) else self._message
+
+    def close(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+
+
+def recorder(message: RecorderState | None) -> Recorder | None:
+    """What the page shows of it."""
+    if message is None:
+        return None
+    streams = zip(message.streams, message.rates, message.dropped, strict=True)
+    return Recorder(
+        phase=Phase(message.state),
+        task=message.task,
+        operator=message.operator_name,
+        episode=message.episode,
+        duration=message.duration,
+        saved=message.saved,
+        rejected=message.rejected,
+        message=message.message,
+        problems=tuple(message.problems),
+        streams=tuple(StreamRate(name, rate, _nominal(name), lost) for name, rate, lost in streams),
+        skew=message.skew,
+        tags=message.tags,
+        confidence=message.confidence,
+        tare_drift=message.tare_drift,
+        disk_free=message.disk_free,
+    )
+
+
+class Buttons:
+    """Calls of Trigger services of one node; they are pressed in the page's own threads."""
+
+    def __init__(self, node: Node, server: str, names: Sequence[str]) -> None:
+        self._node = node
+        self._server = server
+        self._clients = {name: node.create_client(Trigger, f"{server}/{name}") for name in names}
+
+    def __getitem__(self, name: str) -> Callable[[], str]:
+        """What the button does: returns the service's answer, raises DeviceError when it refuses or is silent."""
+        return lambda: self._press(name)
+
+    def _press(self, name: str) -> str:
+        client = self._clients[name]
+        if not client.service_is_ready():
+            raise DeviceError(f"the {self._server} offers no service {client.srv_name}; is it running?")
+        answered = threading.Event()
+        future = client.call_async(Trigger.Request())
+        future.add_done_callback(lambda _: answered.set())
+        if not answered.wait(_ANSWER_TIMEOUT):
+            raise DeviceError(f"{client.srv_name} did not answer within {_ANSWER_TIMEOUT} s")
+        response = future.result()
+        if not response.success:
+            raise DeviceError(response.message)
+        self._node.get_logger().info(f"{name}: {response.message}")
+        return str(response.message)
+
+    def close(self) -> None:
+        while self._clients:
+            self._node.destroy_client(self._clients.popitem()[1])

@@ -1,0 +1,194 @@
+"""The recording's page in a real browser: what the person with the gripper sees, and what the buttons do."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from kinema.apps import monitor_parts, monitor_recording_page
+from kinema.apps.monitor_recorder import Recorder, StreamRate
+from kinema.apps.monitor_recording_page import Actions, Page, Snapshot
+from kinema.control.settings import Limits
+from kinema.episodes.quality_monitor import HANDHELD
+from kinema.episodes.session import Phase
+from kinema.errors import DeviceError
+from kinema.geometry import Pose
+from kinema.topics import CAMERAS
+
+WORKSPACE = tuple(np.array(corner) for corner in Limits().workspace)
+COLOURS = {"gripper": (220, 40, 40), "left": (40, 200, 60), "right": (50, 60, 230)}
+PLAIN = {c: np.full((240, 320, 3), colour, np.uint8) for c, colour in COLOURS.items()}
+EPISODE = "episodes/put-the-cup-into-the-bowl/2026-01-31_004"
+
+
+def recorder(phase: Phase, **other: object) -> Recorder:
+    values: dict = {
+        "phase": phase,
+        "task": "put the <cup> into the bowl",
+        "operator": "Ada",
+        "episode": EPISODE,
+        "duration": 72.35,
+        "saved": 3,
+        "rejected": 1,
+        "message": "rejected: tracker: it jumped 1 times",
+        "problems": (),
+        "streams": tuple(StreamRate(name, rate, rate, 0) for name, rate in HANDHELD.rates.items()),
+        "skew": 0.0042,
+        "tags": 2,
+        "confidence": 3,
+        "tare_drift": 0.03,
+        "disk_free": 81e9,
+    }
+    return Recorder(**values | other)
+
+
+def snapshot(t: float, phase: Phase = Phase.RECORDING, **other: object) -> Snapshot:
+    T = Pose(
+        np.array([0.45 + 0.12 * np.sin(t), 0.1 * np.cos(1.3 * t), 0.12 + 0.08 * np.cos(t)]), np.diag([1.0, -1, -1])
+    )
+    values: dict = {
+        "recorder": recorder(phase),
+        "T_base_tcp": T,
+        "width": 0.05 + 0.02 * np.sin(2 * t),
+        "force": 3.0 + 2.5 * np.sin(t),
+        "images": PLAIN,
+        "outcome": "the cup is not in the bowl",
+    }
+    return Snapshot(t, **values | other)
+
+
+class Pressed:
+    """What the buttons did; `stop` is refused, as by a recorder that is already saving."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def press(self, name: str) -> str:
+        self.names.append(name)
+        if name == "stop":
+            raise DeviceError("nothing is being recorded")
+        return f"{name} done"
+
+
+@pytest.fixture
+def pressed() -> Pressed:
+    return Pressed()
+
+
+@pytest.fixture
+def page(pressed) -> Iterator[Page]:
+    actions = Actions(*(lambda name=name: pressed.press(name) for name in ("start", "stop", "discard")))
+    page = Page(WORKSPACE, actions, port=0)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def live(page) -> Iterator[Callable[..., None]]:
+    """Shows moments at 10 Hz in a thread; `live(phase=...)` changes what they say."""
+    told: dict = {}
+    ended = threading.Event()
+
+    def tell() -> None:
+        for tick in range(100_000):
+            page.show(snapshot(tick / 10, **told))
+            if ended.wait(0.1):
+                return
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    yield lambda **changes: told.update(changes)
+    ended.set()
+    thread.join()
+
+
+def share(picture: np.ndarray, colour: tuple[int, int, int]) -> float:
+    """Of the pixels that have this colour."""
+    return float((np.abs(picture.astype(int) - colour).max(axis=2) < 25).mean())
+
+
+def test_shows_what_is_recorded_for_how_long_and_how_well(page, live, browse):
+    browser = browse(page.url)
+    browser.until(lambda: "REC 1:12.3" in " ".join(browser.text().split()), "the time")
+    text = browser.text()
+    for wanted in (
+        "put the <cup> into the bowl",
+        "Ada",
+        "2026-01-31_004",
+        "3, 1 of them rejected",
+        "it jumped 1 times",
+    ):
+        assert wanted in text
+    for wanted in ("tracker/odometry", "200 of 200 Hz", "4.2 ms", "2 of 2", "3 of 3", "+0.03 N", "81.0 GB"):
+        assert wanted in text
+    for wanted in ("Grasp force", "Jaw opening", "Tool", "Camera skew", "the cup is not in the bowl"):
+        assert wanted in text
+    picture = browser.until(
+        lambda: min(share(p := browser.screenshot(), c) for c in COLOURS.values()) > 0.01 and [p], "images"
+    )[0]
+    assert len(np.unique(picture[100:800, 480:1040].reshape(-1, 3), axis=0)) > 100, "the scene is blank"
+    boxes = browser.evaluate(
+        "[...document.querySelectorAll('button, .uplot, img')].filter(e => e.offsetParent)"
+        ".map(e => e.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
+    )
+    corners = np.array(boxes)
+    assert len(boxes) >= 8 and corners.min() >= 0
+    assert corners[:, 2].max() <= 1400 and corners[:, 3].max() <= 900, "it fits on a screen of 1400 by 900"
+
+
+def test_what_keeps_a_recording_from_beginning_is_said_with_its_remedy(page, live, browse):
+    slow = StreamRate("left/image_raw", 11.0, 30.0, 7)
+    idle = recorder(Phase.IDLE, problems=("the load cell is not tared: zero it",), streams=(slow,))
+    live(recorder=idle)
+    browser = browse(page.url)
+    browser.until(lambda: "NOT READY" in browser.text(), "the state")
+    for wanted in ("the load cell is not tared: zero it", "11 of 30 Hz", "7 lost"):
+        assert wanted in browser.text()
+    live(recorder=recorder(Phase.IDLE))
+    browser.until(lambda: "squeeze the jaw twice" in browser.text(), "ready")
+    live(recorder=None, stale=("tracker/pose",))
+    browser.until(lambda: "NO CONTACT" in browser.text() and "tracker/pose" in browser.text(), "the silence")
+
+
+def test_buttons_reach_the_recorder_and_a_refusal_says_why(page, pressed, live, browse):
+    live(phase=Phase.IDLE)
+    browser = browse(page.url)
+    browser.until(lambda: "READY" in browser.text(), "the page")
+    browser.click("Start")
+    browser.until(lambda: "start done" in browser.text(), "the start")
+    live(phase=Phase.RECORDING)
+    browser.until(lambda: "REC" in browser.text(), "the recording")
+    browser.click("Stop")
+    browser.until(lambda: "nothing is being recorded" in browser.text(), "the refusal")
+    assert pressed.names == ["start", "stop"]
+
+
+def test_discarding_asks_first_and_says_what_it_would_delete(page, pressed, live, browse):
+    browser = browse(page.url)
+    browser.until(lambda: "REC" in browser.text(), "the recording")
+    browser.click("Discard …")
+    browser.until(lambda: "Delete what is being recorded?" in browser.text(), "the question")
+    browser.click("No")
+    live(phase=Phase.IDLE)
+    browser.until(lambda: "READY" in browser.text() and "Yes, delete" not in browser.text(), "idle again")
+    browser.click("Discard …")
+    browser.until(lambda: f"Delete the last episode, {EPISODE}?" in browser.text(), "the question")
+    browser.click("Yes, delete")
+    browser.until(lambda: pressed.names == ["discard"], "the discarding")
+
+
+def test_nothing_is_encoded_while_nobody_looks_and_the_history_holds_no_images(page, monkeypatch):
+    monkeypatch.setattr(monitor_recording_page, "views", lambda *_: pytest.fail("an image was composed for nobody"))
+    for tick in range(400):
+        page.show(snapshot(tick / 10))
+    assert not page.watched
+    assert len(page._history) == len(page._trail) == round(10 * monitor_parts.HISTORY) + 1
+    assert not any(moment.images for moment in page._history.values)
+
+
+def test_views_show_every_camera_the_reference_the_largest():
+    picture = monitor_parts.views(PLAIN)
+    assert picture.shape == (3 * 240 + 6, 2 * 320 + 6, 3)
+    areas = {camera: share(picture, colour) for camera, colour in COLOURS.items()}
+    assert areas[CAMERAS[0]] > 0.6 and min(areas.values()) > 0.15
