@@ -15,7 +15,7 @@ from kinema.calibration.jaw import JawDesign, calibrate
 from kinema.errors import CalibrationError, ConfigError
 from kinema.geometry import Pose, interpolate
 from kinema.paths import root
-from kinema.perception.jaw import JawReading, JawTracker, TagFinder, fill
+from kinema.perception.jaw import JawReading, JawTracker, TagFinder
 from kinema.robots import GRIPPER
 from kinema.virtual import scenario
 from kinema.virtual.cameras import TAG_DICTIONARY
@@ -227,23 +227,3 @@ def test_pictures_of_another_size_and_unknown_dictionaries_are_refused():
         JawTracker(BUNDLE.jaw, INFO, T_TCP_CAMERA).measure(0, np.zeros((240, 320, 3), np.uint8))
     with pytest.raises(ConfigError, match=r"DICT_9X9_1.*allowed: DICT_4X4_100"):
         TagFinder("DICT_9X9_1", INFO)
-
-
-# ---- gaps
-
-
-def test_short_gaps_are_closed_linearly_and_long_ones_are_not():
-    stamps = np.array([0, 50, 100, 150, 500, 600, 800, 900]) * 1_000_000
-    nan = math.nan
-    width = np.array([nan, 0.010, nan, 0.030, nan, 0.05, nan, 0.08])
-    valid = ~np.isnan(width)
-    filled, usable = fill(stamps, width, valid)
-    np.testing.assert_allclose(filled, [nan, 0.010, 0.020, 0.030, nan, 0.05, nan, 0.08])
-    np.testing.assert_array_equal(usable, [False, True, True, True, False, True, False, True])
-
-
-def test_a_gap_is_closed_by_time_and_not_by_count():
-    stamps = np.array([0, 30, 40, 100]) * 1_000_000
-    filled, usable = fill(stamps, np.array([0.0, 9.0, 9.0, 0.1]), np.array([True, False, False, True]))
-    np.testing.assert_allclose(filled, [0.0, 0.03, 0.04, 0.1])
-    assert usable.all()

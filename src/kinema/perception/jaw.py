@@ -2,27 +2,24 @@
 
 Sub-pixel corners become rays by the fisheye model; no image is undistorted. Each finger carries its tag along the TCP's
 x axis by half of the opening, so that the opening is linear in what is known: it is solved for, not searched. One tag
-is enough. What is implausible is marked invalid and says why; nothing is guessed.
+is enough. What is implausible is marked invalid and says why; nothing is guessed, and gaps are `perception.align`'s to
+close.
 
 Sources: ArUco, Garrido-Jurado et al. 2014 (corners clockwise from the top left); fisheye, Kannala and Brandt 2006.
 """
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from kinema.calibration.files import CameraInfo, Jaw, JawTag
 from kinema.chunk import Image
-from kinema.clock import to_ns, to_seconds
+from kinema.clock import to_seconds
 from kinema.errors import CalibrationError, ConfigError
 from kinema.geometry import Array, Pose
-
-MAX_GAP = 0.2  # [s] between two measurements that may be joined: none is used further than 100 ms from one (F12)
 
 _BEYOND = 0.005  # [m] beyond closed and open that is still plausible: pads are soft, stops give
 _FASTEST = 1.5  # [m/s] of the opening; a squeezing hand stays below 1
@@ -179,20 +176,3 @@ class JawTracker:
 def _reachable(last: tuple[int, float] | None, now: tuple[int, float]) -> bool:
     """Whether a jaw can have moved so far since."""
     return last is not None and abs(now[1] - last[1]) <= _PLAY + _FASTEST * to_seconds(abs(now[0] - last[0]))
-
-
-def fill(stamps_ns: NDArray[np.int64], width: Array, valid: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
-    """Openings (n,) with gaps of at most MAX_GAP between valid readings closed linearly, and which are valid now.
-
-    For recorded streams: it needs the future. What stays invalid is NaN; nothing is extrapolated.
-    """
-    filled = np.where(valid, width, math.nan)
-    usable = valid.copy()
-    ends = np.flatnonzero(valid)
-    for a, b in itertools.pairwise(ends):
-        if b - a > 1 and stamps_ns[b] - stamps_ns[a] <= to_ns(MAX_GAP):
-            gap = slice(a + 1, b)
-            fraction = (stamps_ns[gap] - stamps_ns[a]) / (stamps_ns[b] - stamps_ns[a])
-            filled[gap] = width[a] + fraction * (width[b] - width[a])
-            usable[gap] = True
-    return filled, usable
