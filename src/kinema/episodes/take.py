@@ -1,6 +1,5 @@
 """One episode while it is being recorded: folder, bag, calibration; at its end the quality report and the verdict."""
 
-import dataclasses
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,7 +68,7 @@ class Take:
             monitor.drop(name, count)
         quality = monitor.report(facts.began_ns, facts.ended_ns, limits)
         verdict = "; ".join(filter(None, (interrupted, quality.verdict(limits), self._lost(quality, limits))))
-        final = facts.replace(dropped=self.dropped, quality=dataclasses.asdict(quality), rejected=verdict)
+        final = facts.replace(dropped=self.dropped, quality=quality, rejected=verdict)
         try:
             return self._writer.close(final)
         except OSError as error:

@@ -1,107 +1,465 @@
-"""Records every `recorded` row of the topic table, one bag for each policy run, from raw serialised messages.
+"""Records every `recorded` row of the topic table, episode by episode, from raw serialised messages.
 
-Callbacks only queue; a thread writes. What does not fit into the queue is dropped and counted, and control never waits.
+With the trigger `operator` a person with the handheld gripper begins and ends episodes: by service, by key, by gesture.
+With the trigger `policy` each policy run of the executor is one. Callbacks only look and queue; `kinema.episodes.take`
+encodes, writes and judges beside them.
 """
 
+import functools
 import json
-import queue
-from collections import Counter
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from kinema_interfaces.msg import ExecutorEvent, Task
-from rclpy.serialization import deserialize_message
+from kinema_interfaces.msg import RecorderState, Task
+from kinema_interfaces.srv import SetTask
+from rclpy.qos import QoSProfile
+from std_srvs.srv import Trigger
 
-from kinema import paths
-from kinema.clock import now_ns
-from kinema.episodes.facts import Facts, ImageFacts
-from kinema.episodes.messages import typestore
-from kinema.episodes.writer import EpisodeWriter
+from kinema import cell_file, paths
+from kinema.calibration.bundle import Bundle, load_bundle
+from kinema.clock import NS, now_ns, to_seconds
+from kinema.episodes.disk import Room, free
+from kinema.episodes.facts import Facts, ImageFacts, ScenarioFacts, WorldFacts, slug
+from kinema.episodes.messages import Transforms, decode, typestore
+from kinema.episodes.pipeline import Encoding
+from kinema.episodes.provenance import calibration_origin, versions
+from kinema.episodes.quality import LIMITS
+from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD
+from kinema.episodes.session import REQUIRED, Phase, Session, problems
+from kinema.episodes.surroundings import Surroundings
+from kinema.episodes.take import Take, unfinished
+from kinema.episodes.writer import new_folder
+from kinema.errors import CalibrationError, ConfigError, KinemaError, RecordingError
+from kinema.geometry import distance
 from kinema.streams import Health, Level
 from kinema.topics import TOPICS, Qos, Topic
+from kinema_ros.convert import header
 from kinema_ros.node import Node, Parameter, spin
+from kinema_ros.topics import QOS
+from recording.cue import MODES, Cue
+from recording.keys import Keys
 
-_QUEUE = 1024  # messages; some three seconds of everything
 _RECORDED = tuple(row for row in TOPICS.values() if row.recorded)
+_EVENTS = "executor/events"
+_DEPTH = {True: 60, False: 1000}  # messages that wait for this process while it is busy: pictures, all others
+_SILENT = 0.5  # [s] after which a required topic counts as silent, unless its row allows more
+_POLL = 0.05  # [s] between two looks at keys, gestures and what is being saved
+_PROGRESS = 5.0  # [s] between two lines that say that it still records
+_SAME = 1e-9  # [m, rad] between equal transforms
 
 
-def _facts(text: str) -> Facts:
-    return Facts(
-        source="deployment", text=text, began_ns=now_ns(), simulated=True, images=ImageFacts(compression="none")
-    )
+class _Saving(threading.Thread):
+    """Closes an episode beside the callbacks; `facts` or `error` say what came of it."""
+
+    def __init__(self, finish: Callable[[], Facts]) -> None:
+        super().__init__(name="saving")
+        self._finish = finish
+        self.facts: Facts | None = None
+        self.error = "it broke; see the lines above"
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.facts = self._finish()
+        except (KinemaError, OSError) as error:
+            self.error = str(error)
 
 
 class Recorder(Node):
-    """An episode begins with `policy_started` and ends with `policy_ended` of executor/events; `outcome` judges it."""
+    """See the module's text. `recorder/state` says what it is doing and what keeps it from beginning."""
 
-    PARAMETERS = (Parameter("run_dir", "runs/latest", "episodes go below it; relative to the checkout"),)
+    PARAMETERS = (
+        Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
+        Parameter("episodes_dir", "episodes", "episodes go below it; relative to the checkout"),
+        Parameter("trigger", "operator", "who begins and ends episodes", choices=("operator", "policy")),
+        Parameter("robot", "", "which arm acts; '' for the handheld gripper"),
+        Parameter("task", "", "what is demonstrated, in words; recorder/set_task changes it"),
+        Parameter("operator", "", "who demonstrates"),
+        Parameter("compression", "jpeg", "of images", choices=("none", "jpeg", "png")),
+        Parameter("quality", 90, "of JPEG", 1, 100),
+        Parameter("gesture", True, "two quick squeezes of the jaw begin and end an episode"),
+        Parameter("keys", True, "keys in the terminal: space begins and ends, d discards, q quits"),
+        Parameter("cue", "off", "how the operator is told", choices=MODES),
+        Parameter("min_disk_gb", 2.0, "[GB] that must be free to begin; below half of it a recording ends", 0.0, 1e6),
+        Parameter(
+            "max_drop_fraction", LIMITS.lost, "[-] of a topic's messages; beyond it the episode is rejected", 0.0, 1.0
+        ),
+        Parameter("queue_mb", 256, "[MB] of messages that may wait for encoders and disk", 1, 65536),
+    )
+
+    # ---- lifecycle
 
     def configure(self) -> None:
-        self._folder = paths.root() / self.value("run_dir") / "episodes"
-        self._store = typestore()
-        self._queue: queue.Queue[tuple[Topic, int, bytes]] = queue.Queue(_QUEUE)
-        self._latched: dict[str, tuple[Topic, int, bytes]] = {}
-        self._dropped: Counter[str] = Counter()
-        self._writer: EpisodeWriter | None = None
-        self._facts = _facts("")
-        self._text = ""
-        self._number = 0
-        for row in _RECORDED:
-            self.listen(row.name, lambda message, row=row: self._take(row, message), raw=True)
+        self._cell = cell_file.load(self.value("cell"))
+        self._by_policy = self.value("trigger") == "policy"
+        self._serials = self._devices()
+        self._root = paths.root() / self.value("episodes_dir")
+        self._room = Room(self._root, round(1e9 * self.value("min_disk_gb")))
+        self._encoding = Encoding(self.value("compression"), self.value("quality"))
+        self._limits = replace(LIMITS, lost=self.value("max_drop_fraction"))
+        self._profile = DEPLOYED if self._by_policy else HANDHELD
+        self._surroundings = Surroundings(self._profile)
+        self._surroundings.text = self.value("task")
+        self._session = Session()
+        self._active = False
+        self._take: Take | None = None
+        self._success: bool | None = None
+        self._saving: _Saving | None = None
+        self._clearing: list[threading.Thread] = []
+        self._latched: dict[object, tuple[Topic, bytes]] = {}
+        self._files: object = None
+        self._bundle: Bundle | None = None
+        self._uncalibrated = ""
+        self._told_ns = 0
+        self._state = self.outlet("recorder/state")
+        self._streams = {
+            row.name: self.listen(row.name, functools.partial(self._receive, row), qos=_deep(row), raw=True)
+            for row in _RECORDED
+        }
         self.watch("recording", self._health)
+        if not self._by_policy:
+            self._task = self.outlet("task")
+            self.serve(Trigger, "~/start", lambda request, response: self._start("by service"))
+            self.serve(Trigger, "~/stop", lambda request, response: self._stop("by service"))
+            self.serve(Trigger, "~/discard", lambda request, response: self._discard())
+            self.serve(SetTask, "~/set_task", self._set_task)
+        self.every(_POLL, self._poll)
+        self.every(1.0 / TOPICS["recorder/state"].rate, self._report)
+        self._cue = Cue(self.value("cue"), self.get_logger().warning)
+        self._keys = Keys() if self.value("keys") and not self._by_policy else None
 
     def activate(self) -> None:
-        self.loop(self._write)
+        self._active = True
+        if not self._by_policy and self._surroundings.text:
+            self._publish_task()
+        for folder in unfinished(self._root):
+            self.get_logger().warning(f"{folder} was not finished: `kinema episodes recover {folder}`")
+        if self._keys is not None and self._keys.there:
+            self.get_logger().info("space begins and ends an episode, d discards it, q quits")
 
     def deactivate(self) -> None:
-        if self.__dict__.get("_writer"):
-            self._finish("the recorder ended")
+        self._active = False
+        if self.__dict__.get("_take") is not None:
+            self._stop("the recorder ended", interrupted="the recorder ended before the demonstration did")
+        if saving := self.__dict__.get("_saving"):
+            saving.join()
+            self._conclude()
+        for thread in self.__dict__.get("_clearing", ()):
+            thread.join()
 
-    def _take(self, row: Topic, message: bytes) -> None:
-        try:
-            self._queue.put_nowait((row, now_ns(), message))
-        except queue.Full:
-            self._dropped[row.name] += 1
+    def cleanup(self) -> None:
+        if keys := self.__dict__.pop("_keys", None):
+            keys.close()
+        if cue := self.__dict__.pop("_cue", None):
+            cue.close()
 
-    def _write(self) -> None:
-        try:
-            entry = self._queue.get(timeout=0.1)
-        except queue.Empty:
-            return
-        row, arrival_ns, message = entry
+    def _devices(self) -> dict[str, str]:
+        """Serial numbers of the devices whose calibration an episode needs."""
+        devices = self._cell.devices
+        found = {name: getattr(devices.cameras, name).serial for name in HANDHELD.cameras}
+        found |= {"jaw": devices.gripper.serial, "load_cell": devices.load_cell.serial}
+        if self._by_policy:
+            return {**found, "arm": devices.arm.serial}
+        if devices.tracker is None:
+            raise ConfigError(
+                f"{self.value('cell')}: devices.tracker is missing; the handheld gripper's pose needs one"
+            )
+        return {**found, "tracker": devices.tracker.serial}
+
+    # ---- messages
+
+    def _receive(self, row: Topic, message: bytes) -> None:
+        arrival_ns = now_ns()
         if row.qos is Qos.LATCHED:
-            self._latched[row.name] = entry
-            if row.name == "task":
-                self._text = deserialize_message(message, Task).text
-        event = deserialize_message(message, ExecutorEvent) if row.name == "executor/events" else None
-        if event and event.kind == "policy_started" and self._writer is None:
-            self._begin()
-        if self._writer is not None:
-            self._writer.write(row.name, arrival_ns, message)
-        if event and event.kind == "outcome":
-            self._facts = self._facts.replace(success=json.loads(event.data)["success"])
-        if event and event.kind == "policy_ended" and self._writer is not None:
-            self._finish(event.text)
+            self._latched[_latch_key(row, message)] = row, message
+        event = decode(typestore(), row.type, message) if row.name == _EVENTS and self._by_policy else None
+        if event is not None and event.kind == "policy_started":
+            self._start("with the policy", _stamp_ns(event))
+        if self._take is not None:
+            self._take.put(row, arrival_ns, message)
+        self._surroundings.take(row, message)
+        if event is not None and self._session.phase is Phase.RECORDING:
+            if event.kind == "outcome":
+                self._success = bool(json.loads(event.data)["success"])
+            elif event.kind == "policy_ended":
+                self._stop(event.text, _stamp_ns(event))
 
-    def _begin(self) -> None:
-        self._number += 1
-        folder = self._folder / f"episode_{self._number:04d}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._dropped.clear()
-        self._facts = _facts(self._text)
-        self._writer = EpisodeWriter(folder, _RECORDED, self._store, self._facts)
-        for row, _, message in self._latched.values():
-            self._writer.write(row.name, now_ns(), message)
-        self.get_logger().info(f"recording {folder}")
+    # ---- what begins and ends episodes
 
-    def _finish(self, how: str) -> None:
-        self._writer.close(self._facts.replace(ended_ns=now_ns(), ended=how, dropped=dict(self._dropped)))
-        self._writer = None
+    def _start(self, how: str, began_ns: int | None = None) -> str:
+        """Begin an episode, or raise RecordingError with everything that is missing."""
+        self._session = self._session.look(self._missing())
+        try:
+            if not self._active:
+                raise RecordingError("the recorder is not active: activate it first")
+            self._session.may_start()
+            self._take = self._new_take(began_ns or self._surroundings.stamp_ns)
+        except RecordingError as error:
+            self._tell(self._session.refused(str(error)))
+            raise
+        for row, message in self._latched.values():
+            self._take.put(row, now_ns(), message)
+        self._success = None
+        self._tell(self._session.start(str(self._take.folder)))
+        return f"recording {self._take.folder}, begun {how}"
+
+    def _stop(self, how: str, ended_ns: int | None = None, interrupted: str = "") -> str:
+        """End the episode and save it beside the callbacks; what came of it goes to recorder/state."""
+        session = self._session.stop(how)
+        take, self._take = self._take, None
+        assert take is not None
+        facts = take.facts.replace(
+            ended_ns=max(ended_ns or self._surroundings.stamp_ns, take.facts.began_ns),
+            ended=how,
+            success=self._judge(),
+        )
+        monitor = self._surroundings.hand_over()
+        self._saving = _Saving(lambda: take.finish(facts, monitor, self._limits, interrupted))
+        self._tell(session)
+        return session.message
+
+    def _discard(self) -> str:
+        """Throw away the running episode, or the last one that was saved."""
+        self._tell(self._session.discard())
+        take, self._take = self._take, None
+        folder = self._session.episode
+        clear = take.discard if take is not None else functools.partial(shutil.rmtree, folder)
+        self._clearing = [thread for thread in self._clearing if thread.is_alive()]
+        self._clearing.append(threading.Thread(target=clear, name="clearing"))
+        self._clearing[-1].start()
+        return self._session.message
+
+    def _toggle(self, how: str, moment_ns: int | None = None) -> None:
+        """Begin or end, whichever it is time for; a refusal is told and no error."""
+        try:
+            if self._session.phase is Phase.RECORDING:
+                self._stop(how, moment_ns)
+            else:
+                self._start(how)
+        except RecordingError as error:
+            self.get_logger().warning(f"refused: {error}")
+
+    def _set_task(self, request: SetTask.Request, response: SetTask.Response) -> str:
+        if self._session.phase is Phase.RECORDING:
+            raise RecordingError("an episode is being recorded: its task cannot change, stop it first")
+        if not request.text.strip():
+            raise RecordingError("the text is empty; say in words what is to be done")
+        self._surroundings.text = request.text
+        self._publish_task()
+        return f"task: {request.text}"
+
+    def _publish_task(self) -> None:
+        self._task.publish(Task(header=header(now_ns()), text=self._surroundings.text))
+
+    # ---- the episode's facts
+
+    def _new_take(self, began_ns: int) -> Take:
+        seen = self._surroundings
+        day = datetime.fromtimestamp(now_ns() // NS, UTC).astimezone().date()
+        try:
+            folder = new_folder(self._root, slug(seen.text), day)
+        except OSError as error:
+            raise RecordingError(f"{self._root}: {error.strerror}; choose another episodes_dir") from error
+        width, height = seen.image_size
+        jpeg = self._encoding.compression == "jpeg"
+        status = seen.status
+        facts = Facts(
+            source="deployment" if self._by_policy else "handheld",
+            text=seen.text,
+            task=status.task if status else "",
+            operator=self.value("operator"),
+            scenario=ScenarioFacts(task=status.task, split=status.split, seed=int(status.seed)) if status else None,
+            robot=self.value("robot") or None,
+            began_ns=began_ns,
+            simulated=self._cell.world is not None,
+            images=ImageFacts(
+                compression=self._encoding.compression,
+                quality=self._encoding.quality if jpeg else 0,
+                width=width,
+                height=height,
+            ),
+            calibration_origin=calibration_origin(self._bundle) if self._bundle else "",
+            T_base_world=self._world(),
+            versions=versions("rosbags", "opencv-contrib-python"),
+        )
+        return Take(
+            folder,
+            _RECORDED,
+            facts,
+            encoding=self._encoding,
+            capacity=self.value("queue_mb") << 20,
+            calibration=self._cell.calibration_folder,
+        )
+
+    def _world(self) -> WorldFacts | None:
+        T_base_world = self._surroundings.T_base_world
+        if self._by_policy or T_base_world is None or self._bundle is None:
+            return None
+        from_file = max(distance(T_base_world, self._bundle.T_base_world)) < _SAME
+        return WorldFacts.of(T_base_world, "file" if from_file else "dock")
+
+    def _judge(self) -> bool | None:
+        """Whether the task succeeded: by the executor's outcome, else by the physics of the virtual cell."""
+        if self._by_policy:
+            return self._success
+        status = self._surroundings.status
+        return bool(status.success) if status else None
+
+    # ---- what keeps a recording from beginning
+
+    def _missing(self) -> tuple[str, ...]:
+        monotonic_ns = time.monotonic_ns()
+        required = () if self._by_policy else REQUIRED
+        ages = {name: self._streams[name].age(monotonic_ns) for name in required}
+        conditions = self._surroundings.conditions(
+            calibration=self._calibration(),
+            silent={name: age for name, age in ages.items() if age > max(_SILENT, TOPICS[name].stale_after)},
+            room=self._room.to_begin(),
+        )
+        if self._by_policy:  # the executor and the nodes look after the rest
+            conditions = replace(
+                conditions, text=conditions.text or "-", tared=None, saturated=None, anchored=True, jumped=False
+            )
+        return problems(conditions)
+
+    def _calibration(self) -> str:
+        """Why the calibration cannot be used, '' if it can; read again when a file has changed."""
+        folder = self._cell.calibration_folder
+        files = [(file, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.yaml"))]
+        if files != self._files:
+            self._files, self._bundle, self._uncalibrated = files, None, ""
+            try:
+                self._bundle = load_bundle(folder, self._serials)
+            except CalibrationError as error:
+                self._uncalibrated = str(error)
+        return self._uncalibrated
+
+    # ---- again and again
+
+    def _poll(self) -> None:
+        gesture = self._surroundings.gesture()
+        if gesture is not None and self.value("gesture") and not self._by_policy:
+            self._toggle("by gesture", gesture.begin_ns)
+        for key in self._keys.pressed() if self._keys else ():
+            self._press(key)
+        if self._take is not None:
+            self._look_at_disk(self._take)
+        self._conclude()
+
+    def _press(self, key: str) -> None:
+        if key == " ":
+            self._toggle("by key")
+        elif key == "d":
+            try:
+                self._discard()
+            except RecordingError as error:
+                self.get_logger().warning(f"refused: {error}")
+        elif key == "q":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def _look_at_disk(self, take: Take) -> None:
+        """F25: end in time, or at the last message that the disk took."""
+        failure, almost = take.failure, self._room.to_go_on()
+        if failure is not None:
+            backlog_ns = now_ns() - failure.arrival_ns
+            ended_ns = self._surroundings.stamp_ns - backlog_ns
+            why = f"the disk took no more: {failure.reason}"
+            self._stop(why, ended_ns, interrupted=why)
+        elif almost:
+            self._stop("the disk is almost full", interrupted=f"the disk was almost full: {almost}")
+
+    def _conclude(self) -> None:
+        """Take note of an episode that has been saved."""
+        saving = self._saving
+        if saving is None or saving.is_alive():
+            return
+        self._saving = None
+        facts = saving.facts
+        self._tell(self._session.lost(saving.error) if facts is None else self._session.keep(facts.rejected))
+
+    def _tell(self, session: Session) -> None:
+        """Go on with a session whose message is worth saying: in the terminal, and to the ear."""
+        self._session, self._told_ns = session, time.monotonic_ns()
+        kind = session.message.partition(" ")[0]
+        trouble = kind in ("REJECTED", "REFUSED:", "LOST")
+        if trouble:
+            self.get_logger().error(session.message)
+        else:
+            self.get_logger().info(session.message)
+        cue = {"recording": "began", "saved": "saved", "discarded": "discarded"}.get(kind, "trouble" if trouble else "")
+        if cue:
+            self._cue.give(cue, session.message.replace(session.episode, "") if session.episode else session.message)
+
+    def _report(self) -> None:
+        session, seen, take = self._session.look(self._missing()), self._surroundings, self._take
+        self._session = session
+        if take is None:
+            seen.forget()
+        live = seen.monitor.live()
+        dropped = take.dropped if take else {}
+        duration = max(0.0, to_seconds(seen.stamp_ns - take.facts.began_ns)) if take else 0.0
+        self._state.publish(
+            RecorderState(
+                header=header(now_ns()),
+                state=int(session.phase),
+                task=seen.text,
+                operator_name=self.value("operator"),
+                episode=session.episode,
+                duration=duration,
+                saved=session.saved,
+                rejected=session.rejected,
+                message=session.message,
+                problems=session.problems if session.phase is Phase.IDLE else (),
+                streams=list(live.rates),
+                rates=list(live.rates.values()),
+                dropped=[dropped.get(name, 0) for name in live.rates],
+                skew=live.skew,
+                tags=live.tags,
+                confidence=live.confidence,
+                tare_drift=live.tare_drift,
+                disk_free=float(free(self._root)),
+            )
+        )
+        if take is not None and time.monotonic_ns() - self._told_ns > _PROGRESS * NS:
+            self._told_ns = time.monotonic_ns()
+            lost = sum(dropped.values())
+            self.get_logger().info(f"recording for {duration:.0f} s: {seen.text}; {lost} messages dropped")
 
     def _health(self, monotonic_ns: int) -> Health:
-        lost = sum(self._dropped.values())
-        values = {name: str(count) for name, count in self._dropped.items()}
-        if lost:
-            return Health(Level.ERROR, f"{lost} messages dropped: the disk is slower than the sensors", values)
-        return Health(Level.OK, "recording" if self._writer else "waiting for a policy run", values)
+        session, take = self._session, self._take
+        values = {name: str(count) for name, count in (take.dropped if take else {}).items()}
+        if values:
+            lost = sum(take.dropped.values()) if take else 0
+            return Health(Level.ERROR, f"{lost} messages dropped: encoders or disk are slower than the sensors", values)
+        if session.phase is Phase.IDLE and session.problems:
+            return Health(Level.WARN, "; ".join(session.problems))
+        return Health(Level.OK, session.message)
+
+
+def _deep(row: Topic) -> QoSProfile:
+    """The row's quality of service, with room for what arrives while this process is busy."""
+    qos = QOS[row.qos]
+    depth = _DEPTH[row.type == "sensor_msgs/msg/Image"]
+    return QoSProfile(depth=depth, reliability=qos.reliability, durability=qos.durability)
+
+
+def _latch_key(row: Topic, message: bytes) -> object:
+    """What replaces an older message: of /tf_static, which has many sources, only the same frames."""
+    value = decode(typestore(), row.type, message)
+    if isinstance(value, Transforms):
+        return row.name, tuple((parent, child) for parent, child, _ in value.rows)
+    return row.name
+
+
+def _stamp_ns(message: object) -> int:
+    stamp = message.header.stamp
+    return stamp.sec * NS + stamp.nanosec
 
 
 def main() -> None:
