@@ -6,6 +6,7 @@ first; everybody else reads it. Stamps are integer nanoseconds (`*_ns`), duratio
 
 import functools
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def _boot_id() -> str:
 def _offset_ns() -> int:
     path = paths.runtime("clock") / f"offset-{_boot_id()}"
     mine = time.time_ns() - time.monotonic_ns()
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     draft.write_text(str(mine))
     try:
         os.link(draft, path)  # atomic: the file appears whole or was there before
