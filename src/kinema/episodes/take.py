@@ -1,97 +1,89 @@
-"""One episode while it is being recorded: folder, bag, calibration; at its end the quality report and the verdict."""
+"""One recorded episode as every export gets it: chosen, aligned, and as evenly spaced rows of numbers."""
 
-import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.calibration.files import Latencies
 from kinema.episodes import facts as facts_file
+from kinema.episodes.aligned import Aligned, align_episode
 from kinema.episodes.facts import Facts
-from kinema.episodes.messages import typestore
-from kinema.episodes.pipeline import Encoding, Failure, Pipeline
-from kinema.episodes.quality import Limits, Quality
-from kinema.episodes.quality_monitor import QualityMonitor
-from kinema.episodes.writer import EpisodeWriter, copy_calibration
-from kinema.errors import RecordingError
-from kinema.topics import Topic, topic
+from kinema.episodes.reader import Episode
+from kinema.errors import KinemaError
+from kinema.geometry import rotation_6d
 
-METADATA = "metadata.yaml"  # what rosbag2 knows a bag by; the last that closing it writes
+RATE = 30  # [Hz]
+STATE = ("x", "y", "z", "r11", "r21", "r31", "r12", "r22", "r32", "width", "force")
+
+_SHORTEST = 1.0  # [s] of what is worth exporting
+_UNEVEN = 0.5  # [-] of a period by which two steps may be closer or farther apart than one period
 
 
+class LeftOutError(KinemaError):
+    """An episode that doesn't go into a data set; the message is the reason."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Take:
-    """Records into `folder`, which is new; `capacity` [bytes] may wait for encoders and disk.
+    """One episode as every format gets it, one row a step at `rate` [Hz].
 
-    Raises RecordingError when the disk has no room even to begin.
+    state      (n, 11) float32: T_base_tcp as position [m] and the first two columns of the rotation, jaw opening [m],
+               grasp force [N]; columns in the order of STATE
+    stamps_ns  (n,) acquisition of the reference camera's images [ns, Kinema time]
+    frames     camera name -> (n,) which of the episode's images belongs to each step
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        rows: Iterable[Topic],
-        facts: Facts,
-        *,
-        encoding: Encoding,
-        capacity: int,
-        calibration: Path,
-    ) -> None:
-        self.folder, self.facts = folder, facts
-        store = typestore()
-        try:
-            copy_calibration(calibration, folder)
-            self._writer = EpisodeWriter(folder, [topic(encoding.topic(row)) for row in rows], store, facts)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise RecordingError(f"{folder}: {error.strerror}; free some room, or record to another disk") from error
-        self._pipeline = Pipeline(self._writer, store, encoding, capacity)
+    name: str
+    facts: Facts
+    rate: int
+    state: NDArray[np.float32]
+    stamps_ns: NDArray[np.int64]
+    frames: Mapping[str, NDArray[np.int64]]
+    episode: Episode
 
-    @property
-    def failure(self) -> Failure | None:
-        """Set once the disk takes no more (FAULTS F25)."""
-        return self._pipeline.failure
 
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Messages by topic that came faster than they could be written (FAULTS F27)."""
-        return self._pipeline.dropped
-
-    def put(self, row: Topic, arrival_ns: int, message: bytes) -> None:
-        """One serialised message; returns at once."""
-        self._pipeline.put(row, arrival_ns, message)
-
-    def finish(self, facts: Facts, monitor: QualityMonitor, limits: Limits, interrupted: str = "") -> Facts:
-        """Write all that is left and close the episode; returns its facts with report and verdict. Takes its time.
-
-        `monitor` has seen the streams; `interrupted` says why the demonstration is not whole, '' if it is. Raises
-        RecordingError when the disk does not take the end either.
-        """
-        self._pipeline.close()
-        for name, count in self.dropped.items():
-            monitor.drop(name, count)
-        quality = monitor.report(facts.began_ns, facts.ended_ns, limits)
-        verdict = "; ".join(filter(None, (interrupted, quality.verdict(limits), self._lost(quality, limits))))
-        final = facts.replace(dropped=self.dropped, quality=quality, rejected=verdict)
-        try:
-            return self._writer.close(final)
-        except OSError as error:
-            raise RecordingError(
-                f"{self.folder}: {error.strerror}; free some room, then `kinema episodes recover {self.folder}`"
-            ) from error
-
-    def discard(self) -> None:
-        """End without a trace."""
-        self._pipeline.close()
-        shutil.rmtree(self.folder)
-
-    def _lost(self, quality: Quality, limits: Limits) -> str:
-        """Drops beyond the limit in topics that the quality report does not watch."""
-        written = self._writer.counts
-        return "; ".join(
-            f"{name}: {count} messages were dropped, {written.get(name, 0)} written"
-            for name, count in self.dropped.items()
-            if name not in quality.streams and count > limits.lost * (count + written.get(name, 0))
+def _steps(aligned: Aligned, rate: int) -> None:
+    """Refuse what can't be a row of evenly spaced steps."""
+    if aligned.rejected:
+        stamp_ns, reason = aligned.rejected[0]
+        more = f" (and {len(aligned.rejected) - 1} more)" if len(aligned.rejected) > 1 else ""
+        raise LeftOutError(f"the step at {stamp_ns} can't be aligned: {reason}{more}")
+    if len(aligned.stamps_ns) < _SHORTEST * rate:
+        raise LeftOutError(f"has {len(aligned.stamps_ns)} steps, wanted are at least {_SHORTEST * rate:.0f}")
+    if len(np.unique(aligned.segment)) > 1:
+        raise LeftOutError("the tracker jumped: what came before and after do not belong together")
+    periods = np.diff(aligned.stamps_ns) * 1e-9 * rate
+    worst = int(np.abs(periods - 1.0).argmax())
+    if abs(periods[worst] - 1.0) > _UNEVEN:
+        raise LeftOutError(
+            f"steps are {periods[worst] / rate * 1e3:.0f} ms apart at {aligned.stamps_ns[worst]}; "
+            f"at {rate} Hz they are {1e3 / rate:.0f} ms apart"
         )
 
 
-def unfinished(root: Path) -> list[Path]:
-    """Folders below `root` of episodes whose recorder did not come to close the bag (FAULTS F26)."""
-    folders = sorted(file.parent for file in root.glob(f"*/*/{facts_file.FILE}"))
-    return [folder for folder in folders if not (folder / METADATA).exists()]
+def _state(aligned: Aligned) -> NDArray[np.float32]:
+    T = aligned.T_base_tcp
+    columns = (T[:, :3, 3], rotation_6d(T[:, :3, :3]), aligned.width[:, None], aligned.force[:, None])
+    state = np.concatenate(columns, axis=1).astype(np.float32)
+    if not np.isfinite(state).all():
+        row, column = np.argwhere(~np.isfinite(state))[0]
+        raise LeftOutError(f"{STATE[column]} is not finite at {aligned.stamps_ns[row]}")
+    return state
+
+
+def take(name: str, folder: Path, rate: int = RATE, latencies: Latencies | None = None) -> Take:
+    """One episode aligned; raises LeftOutError, saying why, for one that doesn't belong into a data set."""
+    facts = facts_file.load(folder)
+    if not facts.finished:
+        raise LeftOutError("is not finished: `kinema episodes recover` it first")
+    if facts.rejected:
+        raise LeftOutError(facts.rejected)
+    if facts.success is False:
+        raise LeftOutError("the demonstration failed")
+    episode = Episode.open(folder)
+    aligned = align_episode(episode, rate=rate, latencies=latencies)
+    _steps(aligned, rate)
+    return Take(name, facts, rate, _state(aligned), aligned.stamps_ns, aligned.frames, episode)

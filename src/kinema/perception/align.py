@@ -171,6 +171,7 @@ def within(buffer: StampedBuffer[Value], stamp_ns: int, max_skew: float) -> tupl
 
 
 def sized(image: Image, size: tuple[int, int], camera: str) -> Image:
+    """The image at width, height [px]; raises AlignmentError where that is another aspect ratio."""
     height, width = image.shape[:2]
     if (width, height) == size:
         return image

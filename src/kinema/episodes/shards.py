@@ -1,0 +1,254 @@
+"""The project's own training format: one file an episode, mapped into memory, any frame at once.
+
+    index.json           what there is: rate, image size, statistics, one row an episode with its file and SHA-256
+    episodes/*.shard     KINSHARD, length of the header (u64, little endian), header (JSON), arrays
+
+The header names each array's dtype, shape and offset, counted from the file's first array; arrays begin at multiples of
+64 bytes. Of each camera there are `<camera>/jpeg`, all JPEG files behind each other, and `<camera>/offsets` (n + 1),
+where each begins. `state` (n, 11) float32 and `stamps_ns` (n,) are as in `kinema.episodes.take.Take`.
+
+Two kinds of statistics are in the index. `state`: as recorded. `action`: of an action chunk's steps, relative to the
+pose and opening at its observation ("Video Generators are Robot Policies", appendix A.4), over every observation and
+all of its next HORIZON steps that the episode still has.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinema.chunk import Image
+from kinema.episodes.export import Part, place, write_json
+from kinema.episodes.messages import CompressedPicture, Picture, compress
+from kinema.episodes.statistics import Statistics, of_numbers
+from kinema.episodes.take import Take
+from kinema.errors import EpisodeError
+from kinema.geometry import rotation_6d, rotation_from_6d
+from kinema.perception.align import sized
+
+VERSION = 1
+HORIZON = 32  # steps of an action chunk
+INDEX = "index.json"
+
+_MAGIC = b"KINSHARD"
+_ALIGN = 64
+_FILE = "episode.shard"
+
+Array32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """`size` width, height [px] of all images, of the recorded aspect ratio, or None: as recorded; `quality` of JPEG.
+
+    Images that were recorded as JPEG in that size are taken over as they are, whatever the quality.
+    """
+
+    size: tuple[int, int] | None = None
+    quality: int = 90
+
+    @property
+    def name(self) -> str:
+        return f"shards {VERSION}"
+
+    def options(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def write_part(self, take: Take, folder: Path) -> None:
+        arrays: dict[str, np.ndarray] = {"state": take.state, "stamps_ns": take.stamps_ns}
+        sizes = {}
+        for camera, indices in take.frames.items():
+            files, sizes[camera] = self._files(take, camera, indices.tolist())
+            arrays[f"{camera}/offsets"] = np.cumsum([0, *map(len, files)]).astype(np.int64)
+            arrays[f"{camera}/jpeg"] = np.frombuffer(b"".join(files), np.uint8)
+        facts = {"name": take.name, "text": take.facts.text, "rate": take.rate, "sizes": sizes}
+        _write(folder / _FILE, facts, arrays)
+
+    def _files(self, take: Take, camera: str, indices: Sequence[int]) -> tuple[list[bytes], tuple[int, int]]:
+        """Each step's image as a JPEG file, and their size."""
+        files, size = [], self.size
+        for index in indices:
+            recorded = take.episode.picture(camera, index)
+            image = recorded.image
+            size = size or (image.shape[1], image.shape[0])
+            if not isinstance(recorded, Picture) and "jpeg" in recorded.format and image.shape[1::-1] == size:
+                files.append(bytes(recorded.data))
+                continue
+            scaled = Picture(recorded.stamp_ns, recorded.frame_id, sized(image, size, camera))
+            files.append(bytes(compress(scaled, "jpeg", self.quality).data))
+        assert size is not None
+        return files, size
+
+    def assemble(self, parts: Sequence[Part], folder: Path, about: Mapping[str, Any]) -> None:
+        rows, states = [], []
+        for part in parts:
+            file = f"episodes/{part.folder.name}.shard"
+            place(part.folder / _FILE, folder / file)
+            facts, arrays = _read(folder / file)
+            states.append(np.asarray(arrays["state"]))
+            rows.append({"file": file, "sha256": _sha256(folder / file), "frames": part.frames, **facts})
+        index = {
+            "version": VERSION,
+            "fingerprint": about["fingerprint"],
+            "rate": about["rate"],
+            "state": about["state"],
+            "calibration_origin": about["calibration_origin"],
+            "horizon": HORIZON,
+            "statistics": {
+                "state": of_numbers(np.concatenate(states)),
+                "action": of_numbers(np.concatenate([step for state in states for step in _relative(state)])),
+            },
+            "episodes": rows,
+        }
+        write_json(folder / INDEX, index)
+
+
+def _relative(state: Array32) -> Iterator[NDArray[np.float64]]:
+    """Of each lead 1..HORIZON, rows (m, 11): the step's pose in the observation's tcp, change of opening, force."""
+    exact = state.astype(np.float64)
+    position, rotation = exact[:, :3], rotation_from_6d(exact[:, 3:9])
+    for lead in range(1, min(HORIZON, len(state) - 1) + 1):
+        back = rotation[:-lead].transpose(0, 2, 1)
+        moved = (back @ (position[lead:] - position[:-lead])[..., None])[..., 0]
+        turned = rotation_6d(back @ rotation[lead:])
+        opened = exact[lead:, 9:10] - exact[:-lead, 9:10]
+        yield np.concatenate([moved, turned, opened, exact[lead:, 10:]], axis=1)
+
+
+# ---- files
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write(file: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    rows: dict[str, dict[str, Any]] = {}
+    end = 0
+    for name, values in arrays.items():
+        rows[name] = {"dtype": values.dtype.str, "shape": values.shape, "offset": end}
+        end = -(-(end + values.nbytes) // _ALIGN) * _ALIGN
+    header = json.dumps({"version": VERSION, **facts, "arrays": rows}, ensure_ascii=False).encode()
+    header += b" " * (-(len(_MAGIC) + 8 + len(header)) % _ALIGN)
+    with file.open("wb") as stream:
+        stream.write(_MAGIC + len(header).to_bytes(8, "little") + header)
+        begin = stream.tell()
+        for name, values in arrays.items():
+            stream.seek(begin + rows[name]["offset"])
+            stream.write(np.ascontiguousarray(values).tobytes())
+        stream.truncate(begin + end)
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header's facts and the arrays, mapped; raises EpisodeError for what is no whole shard."""
+    try:
+        data = np.memmap(file, np.uint8, "r")
+    except (OSError, ValueError) as error:
+        raise EpisodeError(f"{file}: cannot be read: {error}") from error
+    begin = len(_MAGIC) + 8
+    if bytes(data[: len(_MAGIC)]) != _MAGIC:
+        raise EpisodeError(f"{file}: is no shard")
+    length = int.from_bytes(bytes(data[len(_MAGIC) : begin]), "little")
+    header = json.loads(bytes(data[begin : begin + length]))
+    if header.pop("version") != VERSION:
+        raise EpisodeError(f"{file}: is of another version, allowed is {VERSION}; export it again")
+    arrays = {}
+    for name, row in header.pop("arrays").items():
+        start, dtype = begin + length + row["offset"], np.dtype(row["dtype"])
+        stop = start + dtype.itemsize * int(np.prod(row["shape"]))
+        if stop > len(data):
+            raise EpisodeError(f"{file}: is cut short, {name} ends at byte {stop} of {len(data)}; export it again")
+        arrays[name] = data[start:stop].view(dtype).reshape(row["shape"])
+    return header, arrays
+
+
+# ---- reading
+
+
+class ShardDataset:
+    """A data set of shards: states, texts and any images of any episode. May be pickled to other processes."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises EpisodeError when there is no index of this version."""
+        self.folder = Path(folder)
+        try:
+            self.index: dict[str, Any] = json.loads((self.folder / INDEX).read_text())
+        except (OSError, ValueError) as error:
+            raise EpisodeError(f"{self.folder / INDEX}: cannot be read: {error}") from error
+        if self.index.get("version") != VERSION:
+            raise EpisodeError(f"{self.folder / INDEX}: version is {self.index.get('version')}, allowed is {VERSION}")
+        self._open: dict[int, dict[str, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        """How many episodes."""
+        return len(self.index["episodes"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": {}}  # a mapped file is opened again, not copied
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything that the data set was made of."""
+        return str(self.index["fingerprint"])
+
+    @property
+    def statistics(self) -> dict[str, Statistics]:
+        return dict(self.index["statistics"])
+
+    def frames(self, episode: int) -> int:
+        return int(self._row(episode)["frames"])
+
+    def text(self, episode: int) -> str:
+        return str(self._row(episode)["text"])
+
+    def state(self, episode: int) -> Array32:
+        """(n, 11), not to be written to; columns as in `index["state"]`."""
+        return self._arrays(episode)["state"]
+
+    def stamps_ns(self, episode: int) -> NDArray[np.int64]:
+        """(n,) acquisition of the reference camera's images [ns, Kinema time]."""
+        return self._arrays(episode)["stamps_ns"]
+
+    def jpeg(self, episode: int, camera: str, frame: int) -> NDArray[np.uint8]:
+        """The JPEG file of one image, not to be written to."""
+        arrays = self._arrays(episode)
+        if f"{camera}/jpeg" not in arrays:
+            cameras = ", ".join(self._row(episode)["sizes"])
+            raise EpisodeError(f"camera {camera!r} is not in the data set; there are: {cameras}")
+        if not 0 <= frame < self.frames(episode):
+            raise EpisodeError(
+                f"frame {frame} of {self._row(episode)['name']}: there are 0..{self.frames(episode) - 1}"
+            )
+        offsets = arrays[f"{camera}/offsets"]
+        return arrays[f"{camera}/jpeg"][offsets[frame] : offsets[frame + 1]]
+
+    def images(self, episode: int, camera: str, frames: Sequence[int]) -> Image:
+        """(k, height, width, 3) uint8 RGB of the frames asked for, in that order."""
+        name = f"{self._row(episode)['name']}, {camera}"
+        files = [self.jpeg(episode, camera, frame).data for frame in frames]
+        return np.stack([CompressedPicture(0, name, "jpeg", file).image for file in files])
+
+    def window(self, episode: int, cameras: Sequence[str], frames: Sequence[int]) -> dict[str, Image]:
+        """The images (k, height, width, 3) of several cameras at the same frames."""
+        return {camera: self.images(episode, camera, frames) for camera in cameras}
+
+    def verify(self) -> None:
+        """Read every file; raises EpisodeError naming the first one whose content is not what the index says."""
+        for row in self.index["episodes"]:
+            file = self.folder / row["file"]
+            if not file.is_file() or _sha256(file) != row["sha256"]:
+                raise EpisodeError(f"{file}: is missing or damaged; export it again")
+
+    def _row(self, episode: int) -> dict[str, Any]:
+        return self.index["episodes"][episode]
+
+    def _arrays(self, episode: int) -> dict[str, np.ndarray]:
+        if episode not in self._open:
+            self._open[episode] = _read(self.folder / self._row(episode)["file"])[1]
+        return self._open[episode]
