@@ -110,7 +110,7 @@ def _table(context: object) -> list:
         ),
     ]
     if arguments["monitor"] == "true" and arguments["headless"] == "false":
-        rows.append(_node("monitor", "monitor", "monitor", cell=cell))
+        rows.append(_node("monitor", "recording_monitor", "monitor", cell=cell))
     if episodes > 0:
         runner = _node(
             "recording",

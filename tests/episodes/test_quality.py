@@ -111,7 +111,7 @@ def test_f11_skew_beyond_the_budget_is_counted():
 def test_f12_a_jump_of_the_tracker_refuses_the_episode(mark):
     report = quality(Story(jump=2.0, mark=mark))
     assert report.tracker is not None and report.tracker.jumps == 1
-    assert report.verdict().startswith("tracker: it jumped 1 time")
+    assert report.verdict().startswith("tracker: it jumped once")
     assert report.tracker.path < 0.45, "the jump itself is no way that was made"
 
 

@@ -31,7 +31,7 @@ def recorder(phase: Phase, **other: object) -> Recorder:
         "duration": 72.35,
         "saved": 3,
         "rejected": 1,
-        "message": "rejected: tracker: it jumped 1 times",
+        "message": "rejected: tracker: it jumped once",
         "problems": (),
         "streams": tuple(StreamRate(name, rate, rate, 0) for name, rate in HANDHELD.rates.items()),
         "skew": 0.0042,
@@ -117,7 +117,7 @@ def test_shows_what_is_recorded_for_how_long_and_how_well(page, live, browse):
         "Ada",
         "2026-01-31_004",
         "3, 1 of them rejected",
-        "it jumped 1 times",
+        "it jumped once",
     ):
         assert wanted in text
     for wanted in ("tracker/odometry", "200 of 200 Hz", "4.2 ms", "2 of 2", "3 of 3", "+0.03 N", "81.0 GB"):

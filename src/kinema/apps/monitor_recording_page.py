@@ -77,11 +77,11 @@ _WIDTH: Chart[Snapshot] = Chart("Jaw opening", (Series("", "mm", MEASURED, lambd
 _TOOL: Chart[Snapshot] = Chart(
     "Tool",
     (
-        Series("x", "mm", WORST, lambda s: 1e3 * s.position[0]),
-        Series("y", "mm", "#2b8a3e", lambda s: 1e3 * s.position[1]),
-        Series("z", "mm", MEASURED, lambda s: 1e3 * s.position[2]),
+        Series("x", "cm", WORST, lambda s: 1e2 * s.position[0]),
+        Series("y", "cm", "#2b8a3e", lambda s: 1e2 * s.position[1]),
+        Series("z", "cm", MEASURED, lambda s: 1e2 * s.position[2]),
     ),
-    300.0,
+    30.0,
 )
 _SKEW: Chart[Snapshot] = Chart("Camera skew", (Series("", "ms", COMMANDED, lambda s: 1e3 * s.skew),), 20.0)
 

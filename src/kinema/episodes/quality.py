@@ -182,7 +182,8 @@ def _jaw(j: JawQuality, limits: Limits) -> Iterator[str]:
 
 def _tracker(t: TrackerQuality, limits: Limits) -> Iterator[str]:
     if t.jumps > limits.jumps:
-        yield f"tracker: it jumped {t.jumps} times: poses before and after do not belong together; record again"
+        times = "once" if t.jumps == 1 else f"{t.jumps} times"
+        yield f"tracker: it jumped {times}: poses before and after do not belong together; record again"
     if t.doubtful > limits.doubtful:
         yield _high("tracker: the share of doubtful poses", 100 * t.doubtful, 100 * limits.doubtful, "%")
     if t.gap > limits.pose_gap:
