@@ -26,6 +26,7 @@ class ObservationSpec:
 
     cameras           names, the first is the reference camera whose stamp is the observation's
     image_size        width, height [px] of every image
+    images            False: only the reference camera's stamps matter, nothing is looked at
     history           how many moments, the newest last, `history_dt` [s] apart
     executed_actions  how many of the last executed steps are wanted
     committed_prefix  how many already committed steps the policy continues from
@@ -35,6 +36,7 @@ class ObservationSpec:
 
     cameras: tuple[str, ...] = ("gripper", "left", "right")
     image_size: tuple[int, int] = (320, 240)
+    images: bool = True
     history: int = 1
     history_dt: float = 1 / 30
     executed_actions: int = 0

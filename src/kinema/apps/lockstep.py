@@ -222,7 +222,7 @@ def run_episode(
     """
     cell = cell or cell_file.load(paths.root() / "launch/cells/virtual.yaml")
     mode, watcher = mode or cell.control.execution.mode, watcher or Watcher()
-    if policy.spec.cameras and not (render or policy.spec.simulator_truth):
+    if policy.spec.images and not (render or policy.spec.simulator_truth):
         raise KinemaError(f"policy {policy.name!r} looks at {', '.join(policy.spec.cameras)}: it needs render=True")
     world = World(
         scenario.draw(task, split, seed),

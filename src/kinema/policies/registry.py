@@ -1,6 +1,7 @@
 """Policies by name. A policy is imported when it is asked for, so that naming one costs nothing."""
 
 import importlib
+import inspect
 from typing import Any
 
 from kinema.errors import ConfigError
@@ -8,17 +9,27 @@ from kinema.interfaces import Policy
 
 POLICIES = {
     "demonstrator": "kinema.virtual.demonstrators:Demonstrator",
+    "replay": "kinema.policies.replay:load",
 }
 SIMULATOR_ONLY = frozenset({"demonstrator"})  # what may see the simulator's truth; never a learned policy
 
 
 def make(name: str, **options: Any) -> Policy:
-    """A policy ready to predict; raises ConfigError naming the policies there are, and what one may not ask for."""
+    """A policy ready to predict, made with its own options.
+
+    Raises ConfigError naming the policies there are, the option that is missing or not its own, and what it may not ask
+    for.
+    """
     target = POLICIES.get(name)
     if target is None:
         raise ConfigError(f"policy {name!r} is not known; allowed: {', '.join(POLICIES)}")
     module, _, attribute = target.partition(":")
-    policy: Policy = getattr(importlib.import_module(module), attribute)(**options)
+    maker = getattr(importlib.import_module(module), attribute)
+    try:
+        inspect.signature(maker).bind(**options)
+    except TypeError as error:
+        raise ConfigError(f"policy {name!r}: {error}") from None
+    policy: Policy = maker(**options)
     check_sight(policy)
     return policy
 

@@ -62,11 +62,13 @@ class PolicyNode(Node):
 
     PARAMETERS = (
         Parameter("policy", "demonstrator", "which policy", choices=tuple(registry.POLICIES)),
+        Parameter("episode", "", "folder of the recorded demonstration, for the policy replay"),
         Parameter("goal_image", "", "file of the goal image, for a policy that needs one"),
     )
 
     def configure(self) -> None:
-        self._policy = registry.make(self.value("policy"))
+        episode = self.value("episode")
+        self._policy = registry.make(self.value("policy"), **({"episode": episode} if episode else {}))
         spec = self._policy.spec
         self._assembler = Assembler(spec, _read_image(self.value("goal_image")))
         self._work: queue.SimpleQueue[_Job] = queue.SimpleQueue()
