@@ -46,6 +46,7 @@ TRACKER = np.dtype(
     [("t_ns", "i8"), ("position", "f8", (3,)), ("rotation", "f8", (3, 3)), ("confidence", "i4"), ("jumped", "?")]
 )
 TRUTH = np.dtype([("t_ns", "i8"), ("text", "S16384")])
+RENDERED = np.dtype([("t_ns", "i8")])  # the newest moment that every camera has been drawn at
 STATUS = np.dtype([("t_ns", "i8"), ("text", "S4096")])
 
 

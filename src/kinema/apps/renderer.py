@@ -38,6 +38,7 @@ class FrameSource:
         self._world = RingReader(folder / "world.ring", records.WORLD)
         layout = records.frame(size)
         self._rings = {name: RingWriter(folder / f"frames_{name}.ring", layout, _KEPT) for name in CAMERAS}
+        self._rendered = RingWriter(folder / "rendered.ring", records.RENDERED, _KEPT)
         self._frame = np.zeros((), layout)
         self._board, self._faults = FaultBoard(), b"[]"
         self._streams = {name: FaultyStream(self._board, name, fresh=("t_ns", "sequence")) for name in CAMERAS}
@@ -80,12 +81,14 @@ class FrameSource:
                 self._frame["image"] = renderer.render(name, snapshot, moment)
             for frame in stream.offer(self._frame if due else None, t_ns):
                 self._rings[name].write(frame)
+        if due:
+            self._rendered.write(np.array((t_ns,), records.RENDERED))
         return due
 
     def close(self) -> None:
         if self._renderer is not None:
             self._renderer.close()
-        for ring in self._rings.values():
+        for ring in (*self._rings.values(), self._rendered):
             ring.close()
 
 

@@ -4,6 +4,7 @@
 """
 
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -113,18 +114,20 @@ class _Stream:
     def __init__(self, name: str, folder: Path | None, layout: np.dtype) -> None:
         self._ring = RingReader((folder or paths.runtime()) / f"{name}.ring", layout)
         self._last = self._ring.head  # what was there before is not news
+        self._fetched: deque[np.void] = deque()  # at once, so that who is late does not become later
 
     def next(self, timeout: float) -> np.void | None:
         """The oldest record not yet handed out, waiting at most `timeout` [s] for one."""
         until = time.monotonic() + timeout
-        while True:
-            found = self._ring.since(self._last)
-            if found:
-                self._last, record = found[0]
-                return record
-            if time.monotonic() >= until:
+        while not self._fetched:
+            if found := self._ring.since(self._last):
+                self._last = found[-1][0]
+                self._fetched.extend(record for _, record in found)
+            elif time.monotonic() >= until:
                 return None
-            time.sleep(_POLL)
+            else:
+                time.sleep(_POLL)
+        return self._fetched.popleft()
 
 
 class VirtualGripper:

@@ -1,20 +1,47 @@
 """The handheld gripper as a process serves it, and the simulated person who holds it.
 
-Between demonstrations the gripper stays where the person has put it: in its dock.
+Between demonstrations the gripper stays where the person has put it: in its dock. Nobody's control loop hangs on this
+world, so its time waits for the renderer where that is slow: a recording then takes longer and misses no image.
 """
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from kinema import records
+from kinema.clock import to_ns
+from kinema.ring import RingReader
 from kinema.robots import GRIPPER
 from kinema.virtual.hand import Hand
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.requests import CellStatus, Demonstrate, Reply, ResetScenario
 from kinema.virtual.scenario import Scenario
 from kinema.virtual.world_server import WorldServer
+
+_AHEAD = 2 / 30  # [s] that the world may be ahead of its pictures
+_PATIENCE = 3.0  # [s] after which a renderer that shows nothing new is not waited for
+
+
+class _Renderer:
+    """The renderer, as far as the world waits for it: not before its first picture, nor after it has fallen silent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ring = RingReader(folder / "rendered.ring", records.RENDERED)
+        self._newest_ns, self._since = -1, 0.0
+
+    def wait(self, t_ns: int) -> None:
+        """Until it has nearly caught up with a moment, or does not come forward."""
+        while True:
+            found, now = self._ring.latest(), time.monotonic()
+            if found is None or t_ns - int(found[1]["t_ns"]) <= to_ns(_AHEAD):
+                return
+            if int(found[1]["t_ns"]) != self._newest_ns:
+                self._newest_ns, self._since = int(found[1]["t_ns"]), now
+            if now - self._since > _PATIENCE:
+                return
+            time.sleep(0.001)
 
 
 class HandheldServer(WorldServer[HandheldWorld]):
@@ -23,6 +50,7 @@ class HandheldServer(WorldServer[HandheldWorld]):
     def __init__(self, folder: Path, task: str, split: str, seed: int) -> None:
         super().__init__(folder, None, task, split, seed, ("tracker", "load_cell"))
         self._open(folder, {"period": self.world.period}, "load_cell", "cell")
+        self._renderer = _Renderer(folder)
         self._hand: Hand | None = None
         self._goal = T_BASE_TCP_START, GRIPPER.stroke
 
@@ -44,6 +72,7 @@ class HandheldServer(WorldServer[HandheldWorld]):
         return super()._answer(request)
 
     def _step(self) -> None:
+        self._renderer.wait(self._t_ns())
         if self._hand is not None:
             self._goal = self._hand.goal()
         self._advance(lambda: self.world.step(*self._goal))

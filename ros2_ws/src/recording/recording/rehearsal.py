@@ -35,9 +35,11 @@ SERVICES = {
     "load_cell/zero": Trigger,
     "pose_tracker/anchor": Trigger,
     "recorder/set_task": SetTask,
+    "recorder/discard": Trigger,
 }
 _TRIES = 3  # demonstrations for each good one that is wanted: a tracker jumps now and then, a person fails
 _DEMONSTRATION = 400.0  # [s] for one; the cell's clock may slip
+_NOTICED = 20.0  # [s] from the person's rest to the end of the recording: else the recorder has missed a gesture
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,13 @@ def demonstrate(director: Director, seed: int, text: str) -> Row:
     saved, rejected = director.recorder.saved, director.recorder.rejected
     director.call("virtual_cell/demonstrate")
     director.wait(lambda: director.cell.hand, ANSWER_TIMEOUT, "the person's beginning")
-    director.wait(lambda: director.idle, _DEMONSTRATION, "the end of the demonstration")
+    director.wait(lambda: not director.cell.hand, _DEMONSTRATION, "the end of the demonstration")
+    try:
+        director.wait(lambda: director.recorder.state != RecorderState.RECORDING, _NOTICED, "the end of the recording")
+    except DeviceError as error:
+        director.call("recorder/discard")
+        return Row(seed, text, "", False, bool(director.cell.success), f"discarded: {error}")
+    director.wait(lambda: director.idle, _DEMONSTRATION, "the episode on disk")
     recorder = director.recorder
     kept = recorder.saved > saved
     good = kept and recorder.rejected == rejected
