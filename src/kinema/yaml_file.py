@@ -99,8 +99,18 @@ def read(path: Path, model: type[Model], refusal: type[KinemaError], remedy: str
         raise refusal(_explain(path, model, error) + ending) from error
 
 
-def write(path: Path, value: pydantic.BaseModel) -> None:
-    """Replace a file: whenever this is cut short, `path` holds what it held or the new value, whole (FAULTS F24)."""
+def _keep(path: Path, as_path: Path) -> None:
+    second_name = path.with_name(f".{path.name}.{os.getpid()}.previous")
+    second_name.unlink(missing_ok=True)
+    os.link(path, second_name)
+    os.replace(second_name, as_path)
+
+
+def write(path: Path, value: pydantic.BaseModel, keep: Path | None = None) -> None:
+    """Replace a file: whenever this is cut short, `path` holds what it held or the new value, whole (FAULTS F24).
+
+    The file that is replaced is kept as `keep`, in the same folder.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(draft, "w", encoding="utf-8") as stream:
@@ -114,6 +124,8 @@ def write(path: Path, value: pydantic.BaseModel) -> None:
             )
             stream.flush()
             os.fsync(stream.fileno())
+        if keep and path.exists():
+            _keep(path, keep)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

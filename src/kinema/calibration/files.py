@@ -8,14 +8,12 @@ leaves a half-written file and keeps the one before (F24).
 
 import datetime
 import math
-import os
 from pathlib import Path
 from typing import ClassVar, Literal, Self, TypeVar
 
 import cv2
 import numpy as np
 import pydantic
-import yaml
 from numpy.typing import ArrayLike
 
 from kinema import yaml_file
@@ -356,29 +354,7 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
 
 
-def _keep(path: Path) -> None:
-    second_name = path.with_name(f".{path.name}.{os.getpid()}.previous")
-    second_name.unlink(missing_ok=True)
-    os.link(path, second_name)
-    os.replace(second_name, previous(path))
-
-
 def save(path: Path, value: _File) -> None:
     """Replace a calibration file: whenever this is cut short, `path` holds the old file or the new one, whole (F24)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(draft, "w", encoding="utf-8") as stream:
-            yaml.safe_dump(value.model_dump(mode="json"), stream, sort_keys=False, default_flow_style=None, width=120)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if path.exists():
-            _keep(path)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    yaml_file.write(path, value, keep=previous(path))
