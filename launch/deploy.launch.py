@@ -7,9 +7,11 @@ the launch ends when they are done; with 0 the cell stays up for an operator.
 """
 
 import os
+import pathlib
 import sys
 from datetime import datetime
 
+import yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
@@ -36,6 +38,11 @@ ARGUMENTS = (
         description="which objects and backgrounds are drawn",
     ),
     DeclareLaunchArgument("policy", default_value="demonstrator", description="a policy by name"),
+    DeclareLaunchArgument(
+        "episode",
+        default_value="",
+        description="folder of the demonstration for policy:=replay; names the scenario too",
+    ),
     DeclareLaunchArgument(
         "mode", default_value="", choices=["", "overlap", "stop_and_go"], description="'': the cell file's"
     ),
@@ -73,6 +80,14 @@ def _node(package: str, executable: str, name: str, **parameters: object) -> Nod
     )
 
 
+def _scenario(episode: str) -> dict:
+    """Task, split and seed of the scenario that a recorded episode names."""
+    facts = yaml.safe_load(pathlib.Path(episode, "episode.yaml").read_text())
+    if not facts["scenario"]:
+        raise RuntimeError(f"{episode} names no scenario of the virtual cell that it could be replayed in")
+    return facts["scenario"]
+
+
 def _finished(event: object, context: object) -> list:
     if event.returncode != 0 and not context.is_shutdown:
         raise RuntimeError(f"the episodes broke off (exit code {event.returncode}); see the lines above")
@@ -82,8 +97,10 @@ def _finished(event: object, context: object) -> list:
 def _table(context: object) -> list:
     arguments = {row.name: LaunchConfiguration(row.name).perform(context) for row in ARGUMENTS}
     robot, cell, policy = arguments["robot"], arguments["cell"], arguments["policy"]
-    episodes, seed = int(arguments["episodes"]), int(arguments["seed"])
-    world = {"task": arguments["task"], "split": arguments["split"], "seed": seed}
+    episodes = int(arguments["episodes"])
+    world = {"task": arguments["task"], "split": arguments["split"], "seed": int(arguments["seed"])}
+    if arguments["episode"]:
+        world, episodes = _scenario(arguments["episode"]), min(episodes, 1)  # the next seed would be another scene
     run = {"mode": arguments["mode"], "speed_scale": float(arguments["speed_scale"])}
     run_dir = arguments["run_dir"] or os.path.join("runs", datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     seen = arguments["headless"] == "false"
@@ -98,7 +115,7 @@ def _table(context: object) -> list:
         *(_node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
         _node("sensor_nodes", "load_cell", "load_cell", cell=cell),
         _node("impedance_executor", "executor", "executor", cell=cell, robot=robot, run_dir=run_dir),
-        _node("policy_inference", "policy", "policy", policy=policy),
+        _node("policy_inference", "policy", "policy", policy=policy, episode=arguments["episode"]),
     ]
     if arguments["monitor"] == "true" and seen:
         rows.append(_node("monitor", "monitor", "monitor", robot=robot, cell=cell))
