@@ -227,7 +227,7 @@ class _Recorder:
         report = self.quality.report(self.facts.began_ns, ended_ns)
         facts = self.facts.replace(
             ended_ns=ended_ns,
-            ended="gesture",
+            ended="by gesture",
             success=success,
             quality=report,
             rejected=report.verdict(),
