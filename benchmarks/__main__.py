@@ -36,7 +36,10 @@ BENCHMARKS = (
     Benchmark("control_loop", "The control loop beside everything else, and bare", ("benchmarks/control_loop.py",)),
     Benchmark("cameras", "Three cameras as the policy node receives them", ("benchmarks/cameras.py",)),
     Benchmark("latency", "Deployment: first motion, image to torque, real-time factor", ("benchmarks/latency.py",)),
+    Benchmark("jaw", "Jaw opening by its tags against the truth", ("benchmarks/jaw.py",)),
     Benchmark("lockstep", "Episodes a minute in lockstep", ("benchmarks/lockstep.py",)),
+    Benchmark("alignment", "Alignment of recordings under late and jittering sensors", ("benchmarks/alignment.py",)),
+    Benchmark("export", "Export to LeRobot v3 and to shards", ("benchmarks/export.py",)),
 )
 
 

@@ -1,0 +1,139 @@
+"""Jaw opening by its tags against the simulator's truth, after calibrate_jaw; and what an image costs.
+
+    . tools/env.sh; python benchmarks/jaw.py [--sessions 2]
+
+The jaw is calibrated as a person does it, by closing and opening once before the camera. Then a simulated person
+demonstrates both tasks, gestures included; every image of the noisy gripper camera is read, with both tags and with one
+of them covered. Wanted: 0.5 mm RMS, 1.5 mm in 99 % of the images.
+"""
+
+import argparse
+import datetime
+import time
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from kinema import paths
+from kinema.calibration.bundle import load_bundle
+from kinema.calibration.files import CameraInfo, Jaw
+from kinema.calibration.jaw import JawDesign, calibrate
+from kinema.chunk import Image
+from kinema.clock import NS
+from kinema.perception.jaw import JawTracker, TagFinder
+from kinema.robots import GRIPPER
+from kinema.virtual import noise, scenario
+from kinema.virtual.cameras import TAG_DICTIONARY
+from kinema.virtual.hand import Hand
+from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
+from kinema.virtual.renderer import CellRenderer
+
+SIZES = ((320, 240), (640, 480))
+TASKS = ("pick_and_place", "open_drawer")
+HIDDEN = ("nothing", "left tag", "right tag")
+RATE = 30  # [Hz]
+
+Moment = tuple[int, np.ndarray, float]  # stamp [ns], snapshot, true opening [m]
+
+_BUNDLE = load_bundle(paths.root() / "calibration/virtual", {"gripper": "VIRTUAL-GRIPPER", "jaw": "VIRTUAL-JAW"})
+
+
+def _due(world: HandheldWorld) -> bool:
+    """Whether this step of the world is the first of a new image's period."""
+    return world.t_ns * RATE // NS != (world.t_ns - round(world.period * NS)) * RATE // NS
+
+
+def _once_closed_and_opened() -> tuple[HandheldWorld, list[Moment]]:
+    world, moments = HandheldWorld(scenario.draw(TASKS[0], "train", 0), seed=0), []
+    ways = ((0.05, -0.002, 350), (-0.002, -0.002, 250), (-0.002, 0.088, 600), (0.088, 0.088, 250))
+    for start, end, steps in ways:
+        for k in range(steps):
+            world.step(T_BASE_TCP_START, start + (k + 1) / steps * (end - start))
+            if _due(world):
+                moments.append((world.t_ns, world.snapshot(), world.width()))
+    return world, moments
+
+
+def _session(task: str, seed: int) -> tuple[HandheldWorld, list[Moment]]:
+    world, moments = HandheldWorld(scenario.draw(task, "train", seed), seed=seed), []
+    for _ in range(50):
+        world.step(T_BASE_TCP_START, GRIPPER.stroke)
+    world.tare()
+    hand = Hand(world, seed)
+    while not hand.done:
+        world.step(*hand.goal())
+        if _due(world):
+            moments.append((world.t_ns, world.snapshot(), world.width()))
+    return world, moments
+
+
+def _images(world: HandheldWorld, moments: list[Moment], size: tuple[int, int]) -> Iterator[tuple[int, Image, float]]:
+    renderer = CellRenderer(world.model, size, noise.load().camera, seed=world.scenario.seed)
+    for frame, (stamp_ns, snapshot, width) in enumerate(moments):
+        yield stamp_ns, renderer.render("gripper", snapshot, frame), width
+    renderer.close()
+
+
+def _calibrated(info: CameraInfo) -> Jaw:
+    finder = TagFinder(TAG_DICTIONARY, info)
+    sightings = [finder.find(image) for _, image, _ in _images(*_once_closed_and_opened(), info.size)]
+    design = JawDesign(TAG_DICTIONARY, 0.016, GRIPPER.stroke)
+    today = datetime.datetime.now(datetime.UTC).date()
+    return calibrate(sightings, info, _BUNDLE.T_tcp_camera(), design, "VIRTUAL-JAW", today)
+
+
+def _covered(image: Image, hidden: str) -> Image:
+    """With a grey card before one half, where that tag is."""
+    if hidden == HIDDEN[0]:
+        return image
+    image, half = image.copy(), image.shape[1] // 2
+    image[:, :half] = 120 if hidden == HIDDEN[1] else image[:, :half]
+    image[:, half:] = 120 if hidden == HIDDEN[2] else image[:, half:]
+    return image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sessions", type=int, default=2, help="of each task")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    sessions = [_session(task, seed) for task in TASKS for seed in range(arguments.sessions)]
+    table = Table()
+    for column in ("image", "hidden", "images", "valid", "RMS mm", "p99 mm", "max mm", "CPU ms/image"):
+        table.add_column(column, justify="right")
+    for size in SIZES:
+        info = _BUNDLE.camera("gripper").scaled(size)
+        jaw = _calibrated(info)
+        errors: dict[str, list[float]] = {hidden: [] for hidden in HIDDEN}
+        costs: dict[str, list[float]] = {hidden: [] for hidden in HIDDEN}
+        for world, moments in sessions:
+            trackers = {hidden: JawTracker(jaw, info, _BUNDLE.T_tcp_camera()) for hidden in HIDDEN}
+            for stamp_ns, image, width in _images(world, moments, size):
+                for hidden, tracker in trackers.items():
+                    covered = _covered(image, hidden)
+                    begin = time.process_time_ns()
+                    reading = tracker.measure(stamp_ns, covered)
+                    costs[hidden].append((time.process_time_ns() - begin) * 1e-6)
+                    errors[hidden].append(1e3 * (reading.width - width))
+        for hidden in HIDDEN:
+            error = np.array(errors[hidden])
+            valid = np.isfinite(error)
+            good = np.abs(error[valid])
+            table.add_row(
+                f"{size[0]}x{size[1]}",
+                hidden,
+                str(len(error)),
+                f"{100 * valid.mean():.2f} %",
+                f"{np.sqrt((good**2).mean()):.3f}",
+                f"{np.percentile(good, 99):.3f}",
+                f"{good.max():.3f}",
+                f"{np.mean(costs[hidden]):.2f}",
+            )
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
