@@ -16,7 +16,7 @@ IN_ORDER = [Phase.DOCKED, Phase.BEGIN, Phase.DEMONSTRATE, Phase.END, Phase.RETUR
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """What was seen at each tick: stamp, phase, true pose and opening, measured force; the outcome when the demonstration ended."""
+    """What was seen at each tick: stamp, phase, true pose and opening, measured force; how it ended."""
 
     hand: Hand
     stamps_ns: Array
