@@ -1,6 +1,7 @@
 """`kinema episodes list`: one line an episode."""
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from kinema.episodes.facts import Facts
 from kinema.episodes.reader import find
 from kinema.episodes.writer import being_written
 from kinema.errors import EpisodeError
+
+_WIDE = 240  # columns of a file or a pipe: nothing is cut short there
 
 
 def state(folder: Path, facts: Facts) -> tuple[str, str]:
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         images = f"{facts.images.width}x{facts.images.height} {facts.images.compression}"
         by = facts.operator or facts.robot or facts.source
         table.add_row(name, facts.text, by, f"{length:.1f} s" if facts.ended_ns else "", images, word, why)
-    console = Console()
-    console.print(table, soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console.print(table)
     console.print(", ".join(f"{count} {word}" for word, count in counts.most_common()) + f"; {good:.0f} s are good")
     return 0

@@ -200,8 +200,12 @@ class Episode:
 
 
 def find(root: Path) -> dict[str, Path]:
-    """Folders of episodes below `root`, or itself, by name, in order. Raises EpisodeError when there is none."""
-    folders = sorted(file.parent for file in root.rglob(facts_file.FILE))
+    """Folders of episodes below `root`, or itself, by name, in order; hidden ones hold drafts and are passed over.
+
+    Raises EpisodeError when there is none.
+    """
+    files = (file.relative_to(root) for file in root.rglob(facts_file.FILE))
+    folders = sorted(root / file.parent for file in files if not any(part.startswith(".") for part in file.parts))
     if not folders:
         raise EpisodeError(f"{root}: no episodes here (folders with {facts_file.FILE})")
     return {folder.relative_to(root).as_posix() if folder != root else folder.name: folder for folder in folders}
