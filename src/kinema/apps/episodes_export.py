@@ -11,8 +11,9 @@ from rich.table import Table
 
 from kinema.calibration.bundle import LATENCY
 from kinema.calibration.files import Latencies, load
-from kinema.episodes.export import Format, Part, Summary, export, find
+from kinema.episodes.export import Format, Part, Summary, export
 from kinema.episodes.lerobot import LeRobot
+from kinema.episodes.reader import find
 from kinema.episodes.shards import Shards
 from kinema.episodes.take import RATE
 from kinema.errors import ConfigError

@@ -23,7 +23,6 @@ import cv2
 
 import kinema
 from kinema.calibration.files import Latencies
-from kinema.episodes import facts as facts_file
 from kinema.episodes.facts import Facts
 from kinema.episodes.take import RATE, STATE, Take, take
 from kinema.errors import EpisodeError, KinemaError
@@ -85,15 +84,6 @@ class Summary:
     @property
     def left_out(self) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if part.left_out)
-
-
-def find(root: Path) -> dict[str, Path]:
-    """Folders of episodes below `root`, or itself, by name, in order. Raises EpisodeError when there is none."""
-    found = (file.parent for file in root.rglob(facts_file.FILE))
-    folders = sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(root).parts))
-    if not folders:
-        raise EpisodeError(f"{root}: no episodes here (folders with {facts_file.FILE})")
-    return {folder.relative_to(root).as_posix() if folder != root else folder.name: folder for folder in folders}
 
 
 # ---- parts
