@@ -40,6 +40,7 @@ BENCHMARKS = (
     Benchmark("lockstep", "Episodes a minute in lockstep", ("benchmarks/lockstep.py",)),
     Benchmark("alignment", "Alignment of recordings under late and jittering sensors", ("benchmarks/alignment.py",)),
     Benchmark("export", "Export to LeRobot v3 and to shards", ("benchmarks/export.py",)),
+    Benchmark("replay", "Recorded demonstrations, replayed", ("benchmarks/replay.py",)),
 )
 
 
