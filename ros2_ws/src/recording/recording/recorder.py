@@ -1,7 +1,7 @@
 """Records every `recorded` row of the topic table, episode by episode, from raw serialised messages.
 
 With the trigger `operator` a person with the handheld gripper begins and ends episodes: by service, by key, by gesture.
-With the trigger `policy` each policy run of the executor is one. Callbacks only look and queue; `kinema.episodes.take`
+With the trigger `policy` each policy run of the executor is one. Callbacks only look and queue; `kinema.episodes.recording`
 encodes, writes and judges beside them.
 """
 
@@ -33,7 +33,7 @@ from kinema.episodes.quality import LIMITS
 from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD
 from kinema.episodes.session import REQUIRED, Phase, Session, problems
 from kinema.episodes.surroundings import Surroundings
-from kinema.episodes.take import Take, unfinished
+from kinema.episodes.recording import Recording, unfinished
 from kinema.episodes.writer import new_folder
 from kinema.errors import CalibrationError, ConfigError, KinemaError, RecordingError
 from kinema.geometry import distance
@@ -108,7 +108,7 @@ class Recorder(Node):
         self._surroundings.text = self.value("task")
         self._session = Session()
         self._active = False
-        self._take: Take | None = None
+        self._recording: Recording | None = None
         self._success: bool | None = None
         self._saving: _Saving | None = None
         self._clearing: list[threading.Thread] = []
@@ -145,7 +145,7 @@ class Recorder(Node):
 
     def deactivate(self) -> None:
         self._active = False
-        if self.__dict__.get("_take") is not None:
+        if self.__dict__.get("_recording") is not None:
             self._stop("the recorder ended", interrupted="the recorder ended before the demonstration did")
         if saving := self.__dict__.get("_saving"):
             saving.join()
@@ -181,8 +181,8 @@ class Recorder(Node):
         event = decode(typestore(), row.type, message) if row.name == _EVENTS and self._by_policy else None
         if event is not None and event.kind == "policy_started":
             self._start("with the policy", _stamp_ns(event))
-        if self._take is not None:
-            self._take.put(row, arrival_ns, message)
+        if self._recording is not None:
+            self._recording.put(row, arrival_ns, message)
         self._surroundings.take(row, message)
         if event is not None and self._session.phase is Phase.RECORDING:
             if event.kind == "outcome":
@@ -199,37 +199,37 @@ class Recorder(Node):
             if not self._active:
                 raise RecordingError("the recorder is not active: activate it first")
             self._session.may_start()
-            self._take = self._new_take(began_ns or self._surroundings.stamp_ns)
+            self._recording = self._new_recording(began_ns or self._surroundings.stamp_ns)
         except RecordingError as error:
             self._tell(self._session.refused(str(error)))
             raise
         for row, message in self._latched.values():
-            self._take.put(row, now_ns(), message)
+            self._recording.put(row, now_ns(), message)
         self._success = None
-        self._tell(self._session.start(str(self._take.folder)))
-        return f"recording {self._take.folder}, begun {how}"
+        self._tell(self._session.start(str(self._recording.folder)))
+        return f"recording {self._recording.folder}, begun {how}"
 
     def _stop(self, how: str, ended_ns: int | None = None, interrupted: str = "") -> str:
         """End the episode and save it beside the callbacks; what came of it goes to recorder/state."""
         session = self._session.stop(how)
-        take, self._take = self._take, None
-        assert take is not None
-        facts = take.facts.replace(
-            ended_ns=max(ended_ns or self._surroundings.stamp_ns, take.facts.began_ns),
+        recording, self._recording = self._recording, None
+        assert recording is not None
+        facts = recording.facts.replace(
+            ended_ns=max(ended_ns or self._surroundings.stamp_ns, recording.facts.began_ns),
             ended=how,
             success=self._judge(),
         )
         monitor = self._surroundings.hand_over()
-        self._saving = _Saving(lambda: take.finish(facts, monitor, self._limits, interrupted))
+        self._saving = _Saving(lambda: recording.finish(facts, monitor, self._limits, interrupted))
         self._tell(session)
         return session.message
 
     def _discard(self) -> str:
         """Throw away the running episode, or the last one that was saved."""
         self._tell(self._session.discard())
-        take, self._take = self._take, None
+        recording, self._recording = self._recording, None
         folder = self._session.episode
-        clear = take.discard if take is not None else functools.partial(shutil.rmtree, folder)
+        clear = recording.discard if recording is not None else functools.partial(shutil.rmtree, folder)
         self._clearing = [thread for thread in self._clearing if thread.is_alive()]
         self._clearing.append(threading.Thread(target=clear, name="clearing"))
         self._clearing[-1].start()
@@ -259,7 +259,7 @@ class Recorder(Node):
 
     # ---- the episode's facts
 
-    def _new_take(self, began_ns: int) -> Take:
+    def _new_recording(self, began_ns: int) -> Recording:
         seen = self._surroundings
         day = datetime.fromtimestamp(now_ns() // NS, UTC).astimezone().date()
         try:
@@ -288,7 +288,7 @@ class Recorder(Node):
             T_base_world=self._world(),
             versions=versions("rosbags", "opencv-contrib-python"),
         )
-        return Take(
+        return Recording(
             folder,
             _RECORDED,
             facts,
@@ -348,8 +348,8 @@ class Recorder(Node):
             self._toggle("by gesture", gesture.begin_ns)
         for key in self._keys.pressed() if self._keys else ():
             self._press(key)
-        if self._take is not None:
-            self._look_at_disk(self._take)
+        if self._recording is not None:
+            self._look_at_disk(self._recording)
         self._conclude()
 
     def _press(self, key: str) -> None:
@@ -363,9 +363,9 @@ class Recorder(Node):
         elif key == "q":
             os.kill(os.getpid(), signal.SIGINT)
 
-    def _look_at_disk(self, take: Take) -> None:
+    def _look_at_disk(self, recording: Recording) -> None:
         """F25: end in time, or at the last message that the disk took."""
-        failure, almost = take.failure, self._room.to_go_on()
+        failure, almost = recording.failure, self._room.to_go_on()
         if failure is not None:
             backlog_ns = now_ns() - failure.arrival_ns
             ended_ns = self._surroundings.stamp_ns - backlog_ns
@@ -388,22 +388,22 @@ class Recorder(Node):
         self._session, self._told_ns = session, time.monotonic_ns()
         kind = session.message.partition(" ")[0]
         trouble = kind in ("REJECTED", "REFUSED:", "LOST")
-        if trouble:
+        if kind in ("REJECTED", "LOST"):
             self.get_logger().error(session.message)
-        else:
+        elif not trouble:  # who asked for what was refused logs it
             self.get_logger().info(session.message)
         cue = {"recording": "began", "saved": "saved", "discarded": "discarded"}.get(kind, "trouble" if trouble else "")
         if cue:
             self._cue.give(cue, session.message.replace(session.episode, "") if session.episode else session.message)
 
     def _report(self) -> None:
-        session, seen, take = self._session.look(self._missing()), self._surroundings, self._take
+        session, seen, recording = self._session.look(self._missing()), self._surroundings, self._recording
         self._session = session
-        if take is None:
+        if recording is None:
             seen.forget()
         live = seen.monitor.live()
-        dropped = take.dropped if take else {}
-        duration = max(0.0, to_seconds(seen.stamp_ns - take.facts.began_ns)) if take else 0.0
+        dropped = recording.dropped if recording else {}
+        duration = max(0.0, to_seconds(seen.stamp_ns - recording.facts.began_ns)) if recording else 0.0
         self._state.publish(
             RecorderState(
                 header=header(now_ns()),
@@ -426,16 +426,16 @@ class Recorder(Node):
                 disk_free=float(free(self._root)),
             )
         )
-        if take is not None and time.monotonic_ns() - self._told_ns > _PROGRESS * NS:
+        if recording is not None and time.monotonic_ns() - self._told_ns > _PROGRESS * NS:
             self._told_ns = time.monotonic_ns()
             lost = sum(dropped.values())
             self.get_logger().info(f"recording for {duration:.0f} s: {seen.text}; {lost} messages dropped")
 
     def _health(self, monotonic_ns: int) -> Health:
-        session, take = self._session, self._take
-        values = {name: str(count) for name, count in (take.dropped if take else {}).items()}
+        session, recording = self._session, self._recording
+        values = {name: str(count) for name, count in (recording.dropped if recording else {}).items()}
         if values:
-            lost = sum(take.dropped.values()) if take else 0
+            lost = sum(recording.dropped.values()) if recording else 0
             return Health(Level.ERROR, f"{lost} messages dropped: encoders or disk are slower than the sensors", values)
         if session.phase is Phase.IDLE and session.problems:
             return Health(Level.WARN, "; ".join(session.problems))
