@@ -51,6 +51,14 @@ def test_noise_and_drift_of_a_quick_hand_are_no_jumps():
         assert tool.segment == 0
 
 
+def test_the_noise_of_the_first_samples_says_nothing_of_the_speed():
+    rest = _tracked(1.0, replace(CALM, position=0.0, rotation=0.0), pose=lambda _: T_BASE_TCP_START)
+    moments = zip((0, 4_000_000, 10_000_000), (0.0, -0.002, 0.0015), strict=True)  # [ns], [m]
+    tool = ToolPose(T_TRACKER_TCP)
+    for stamp_ns, by in moments:
+        assert tool.take(replace(_shifted(rest[0], by), stamp_ns=stamp_ns)) is not None, tool.reason
+
+
 def test_f12_a_relocalisation_that_the_device_marks_begins_a_segment_and_gives_no_pose_until_confidence_is_back():
     tracked = _tracked(40.0, replace(NOISE, jump_rate=0.1), seed=4)
     marks = [i for i, sample in enumerate(tracked) if sample.jumped]

@@ -100,7 +100,7 @@ class ToolPose:
         step = _motion(last.T_world_tracker, tracked.T_world_tracker)
         allowed = [slack + speed * dt for slack, speed in zip(self._limits.slack, self._limits.speed, strict=True)]
         baseline = to_seconds(last.stamp_ns - first.stamp_ns)
-        if baseline > 0.0 and dt <= _MEMORY:  # then the motion so far tells more than that hands are slow
+        if baseline >= _BASELINE / 2 and dt <= _MEMORY:  # then the motion so far tells more than that hands are slow
             step = step - _motion(first.T_world_tracker, last.T_world_tracker) * (dt / baseline)
             bends = [0.5 * acceleration * dt * (dt + baseline) for acceleration in self._limits.acceleration]
             allowed = [
