@@ -116,7 +116,7 @@ def _longest(stamps: Stamps, began_ns: int, ended_ns: int) -> float:
     return to_seconds(int(np.diff(np.concatenate([[began_ns], stamps, [ended_ns]])).max()))
 
 
-def _skew(reference: Stamps, other: Stamps) -> Array:
+def skews(reference: Stamps, other: Stamps) -> Array:
     """[s] from each reference stamp to the nearest of another camera; infinite where it has none."""
     if len(other) == 0:
         return np.full(len(reference), np.inf)
@@ -134,7 +134,7 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _camera(reference: Stamps, stamps: Stamps, runs: list[int], limits: Limits) -> CameraQuality:
-    skew = _skew(reference, stamps)
+    skew = skews(reference, stamps)
     p50, p99 = np.percentile(skew, (50, 99))
     return CameraQuality(
         skew_p50=round(float(p50), 6),
@@ -307,7 +307,7 @@ class QualityMonitor:
         if not others or any(len(stamps) == 0 for stamps in (reference, *others)):
             return 0.0
         answered = reference[reference <= min(stamps[-1] for stamps in others)]
-        return float(max((_skew(answered, stamps).max() for stamps in others), default=0.0)) if len(answered) else 0.0
+        return float(max((skews(answered, stamps).max() for stamps in others), default=0.0)) if len(answered) else 0.0
 
     def _live_tare(self, now_ns: int) -> float:
         """The least median of half a second within the last ten: a held object only adds to it."""

@@ -1,0 +1,36 @@
+"""`kinema episodes show`: a contact sheet and plots of an episode, written as pictures; opens nothing."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+
+from kinema import paths
+from kinema.chunk import Image
+from kinema.episodes.check import check
+from kinema.episodes.reader import Episode, find
+from kinema.episodes.show import contact_sheet, plots
+from kinema.errors import EpisodeError
+
+
+def _save(path: Path, image: Image) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise EpisodeError(f"{path} cannot be written")
+    print(path)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="an episode, or a folder of them")
+    parser.add_argument("--out", type=Path, help="default: runs/episodes in the checkout")
+    parser.add_argument("--moments", type=int, default=8, help="columns of the sheet, default: %(default)s")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    out = arguments.out or paths.root() / "runs" / "episodes"
+    for folder in find(arguments.folder).values():
+        episode = Episode.open(folder)
+        checked = check(episode)
+        _save(out / f"{episode.name}_sheet.jpg", contact_sheet(episode, checked, arguments.moments))
+        _save(out / f"{episode.name}_plots.png", plots(episode, checked))
+    return 0

@@ -1,0 +1,64 @@
+"""A recorded episode measured again, from its files alone: quality, and how much of it can be aligned."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from kinema.episodes.aligned import Aligned, align_episode
+from kinema.episodes.messages import CompressedPicture
+from kinema.episodes.quality import LIMITS, Limits, Quality
+from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD, QualityMonitor, image_topic
+from kinema.episodes.reader import Episode
+from kinema.interfaces import ForceSample, TrackedPose
+
+REJECTED = 0.05  # share of an episode's moments that may fail to be aligned
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Check:
+    """`faults`: why the episode must not be used, by what is in it, whatever episode.yaml says."""
+
+    quality: Quality
+    aligned: Aligned
+    faults: tuple[str, ...]
+
+
+def measure(episode: Episode, limits: Limits = LIMITS) -> Quality:
+    """The quality of the useful interval, from the messages in the bag and the drops that were counted."""
+    handheld = episode.facts.source == "handheld"
+    monitor = QualityMonitor(HANDHELD if handheld else DEPLOYED)
+    topics = {name: name.removesuffix("/compressed") for name in episode.topics}
+    cameras = {image_topic(camera): camera for camera in monitor.profile.cameras}
+    for name, _, value in episode.read(name for name in topics if topics[name] in monitor.profile.rates):
+        if isinstance(value, TrackedPose):
+            monitor.odometry(value)
+        elif isinstance(value, ForceSample):
+            monitor.force(value)
+        elif topics[name] in cameras:
+            data = value.data if isinstance(value, CompressedPicture) else value.image.reshape(-1).data
+            monitor.image(cameras[topics[name]], value.stamp_ns, data)
+        else:
+            monitor.jaw(value.stamp_ns, value.width, value.valid, value.tags)
+    for name, count in episode.facts.dropped.items():
+        monitor.drop(name, count)
+    return monitor.report(episode.facts.began_ns, episode.facts.ended_ns, limits)
+
+
+def _unaligned(aligned: Aligned) -> tuple[str, ...]:
+    """The stream at fault most often, and its first reason, when too many moments were rejected."""
+    total = len(aligned) + len(aligned.rejected)
+    if total == 0:
+        return ("alignment: the useful interval holds no image of the reference camera",)
+    if len(aligned.rejected) <= REJECTED * total:
+        return ()
+    stream, count = Counter(reason.partition(":")[0] for _, reason in aligned.rejected).most_common(1)[0]
+    reason = next(reason for _, reason in aligned.rejected if reason.startswith(stream))
+    return (
+        f"alignment: {len(aligned.rejected)} of {total} moments are rejected, at most {REJECTED:.0%} are allowed; "
+        f"{count} of them for {reason}",
+    )
+
+
+def check(episode: Episode, limits: Limits = LIMITS) -> Check:
+    """Raises EpisodeError or CalibrationError when the episode can't be aligned at all."""
+    quality, aligned = measure(episode, limits), align_episode(episode)
+    return Check(quality, aligned, (*quality.faults(limits), *_unaligned(aligned)))
