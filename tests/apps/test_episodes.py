@@ -84,7 +84,7 @@ def test_recover_says_what_it_could_not_do(root, capsys):
 
 def test_trim_says_what_is_left_or_what_is_allowed(root, capsys):
     assert cli.main(["episodes", "trim", str(root / "t/1"), "--start", "0.5", "--end", "2.5"]) == 0
-    assert "2.000 s are useful now" in capsys.readouterr().out
+    assert "2.000 s; " in capsys.readouterr().out
     assert cli.main(["episodes", "trim", str(root / "t/1"), "--end", "99"]) == 2
     assert capsys.readouterr().err.startswith("kinema episodes trim: ")
 

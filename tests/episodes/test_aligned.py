@@ -15,6 +15,7 @@ from kinema.episodes.aligned import MAX_SKEW, REFERENCE, Aligned, align_episode,
 from kinema.episodes.facts import Facts, ImageFacts, WorldFacts
 from kinema.episodes.messages import JawSample, Picture, StampedPose, encode, typestore
 from kinema.episodes.reader import Episode
+from kinema.episodes.repair import trim
 from kinema.episodes.writer import EpisodeWriter, copy_calibration
 from kinema.errors import EpisodeError
 from kinema.geometry import Pose, distance, so3_exp
@@ -183,6 +184,27 @@ def test_f12_short_doubt_is_bridged_and_long_doubt_is_not(tmp_path, seconds, los
     assert bool(aligned.rejected) == lost
     assert all("tool pose" in reason and "100 ms" in reason for _, reason in aligned.rejected)
     assert not aligned.segment.any()
+
+
+def test_trimming_a_jump_away_makes_an_episode_that_may_be_used(tmp_path):
+    streams, rng = sampled(), np.random.default_rng(0)
+    streams["load_cell/force"] = [ForceSample(row.stamp_ns, 0.0, False, True) for row in streams["load_cell/force"]]
+    streams["tracker/odometry"] = [
+        TrackedPose(row.stamp_ns, row.T_world_tracker, 3, row.stamp_ns == 3.5 * NS)
+        for row in streams["tracker/odometry"]
+    ]
+    for camera in CAMERAS:
+        rows = streams[f"{camera}/image_raw"]
+        images = [rng.integers(0, 255, (3, 4, 3)).astype(np.uint8) for _ in rows]
+        streams[f"{camera}/image_raw"] = [
+            Picture(row.stamp_ns, camera, image) for row, image in zip(rows, images, strict=True)
+        ]
+    folder = tmp_path / "e"
+    record(folder, streams)
+    assert "jump" in trim(folder).rejected
+    good = trim(folder, end=1.4)
+    assert good.rejected == "" and good.quality.tracker.jumps == 0 and good.quality.duration == pytest.approx(1.4)
+    assert "jump" in trim(folder, end=2.0).rejected
 
 
 def without(streams: Stream, topic: str, begin: float, end: float) -> Stream:

@@ -17,5 +17,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     facts = trim(arguments.folder, arguments.start, arguments.end)
-    print(f"{arguments.folder}: {to_seconds(facts.ended_ns - facts.began_ns):.3f} s are useful now")
+    length = to_seconds(facts.ended_ns - facts.began_ns)
+    print(f"{arguments.folder}: {length:.3f} s; {facts.rejected or 'may be used'}")
     return 0

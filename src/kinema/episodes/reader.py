@@ -98,9 +98,9 @@ class Episode:
         self.topics = {name: kind for name, kind in self._types.items() if self._messages[name]}
 
     @staticmethod
-    def open(folder: Path) -> "Episode":
-        """Raises EpisodeError when the folder holds no finished episode."""
-        facts = facts_file.load(folder)
+    def open(folder: Path, facts: Facts | None = None) -> "Episode":
+        """`facts` stand in for those in episode.yaml, if given. Raises EpisodeError unless it is a finished episode."""
+        facts = facts or facts_file.load(folder)
         if not facts.finished:
             raise EpisodeError(f"{folder}: was never finished; run `kinema episodes recover {folder}`")
         path = bag_path(folder)

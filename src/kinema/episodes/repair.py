@@ -16,11 +16,12 @@ from rosbags.rosbag2.storage_mcap import Channel as BagChannel, PendingChunk, Sc
 
 from kinema.clock import NS, to_ns
 from kinema.episodes import facts as facts_file, mcap
+from kinema.episodes.check import check
 from kinema.episodes.facts import Facts
 from kinema.episodes.mcap import Chunk, Scan, Storage
-from kinema.episodes.reader import bag_path, table_name
+from kinema.episodes.reader import Episode, bag_path, table_name
 from kinema.episodes.writer import RESERVE_FILE, being_written
-from kinema.errors import EpisodeError
+from kinema.errors import EpisodeError, KinemaError
 
 RECOVERED = "recovered"
 UNJUDGED = "recovered after its recorder was killed: look at what there is, then trim it to what may be used"
@@ -125,6 +126,14 @@ def _is_bag(path: Path) -> bool:
     return ending == mcap.MAGIC and path.with_name("metadata.yaml").is_file()
 
 
+def _judged(folder: Path, facts: Facts) -> Facts:
+    try:
+        checked = check(Episode.open(folder, facts))
+    except KinemaError as error:
+        return facts.replace(quality=None, rejected=str(error))
+    return facts.replace(quality=checked.quality, rejected="; ".join(checked.faults))
+
+
 def recover(folder: Path) -> Facts:
     """Make an unfinished episode one that opens, up to the last message that reached the disk; returns its facts.
 
@@ -157,8 +166,8 @@ def recover(folder: Path) -> Facts:
 def trim(folder: Path, start: float | None = None, end: float | None = None) -> Facts:
     """Set the useful interval to `start`..`end` [s], both counted from where it begins now; None leaves that side.
 
-    Only episode.yaml changes, so a trimmed end can be had back. The quality report belongs to the old interval and
-    goes; a recovered episode is no longer rejected for that. Raises EpisodeError saying what the bag spans.
+    Only episode.yaml changes, so a trimmed end can be had back. Quality is measured again, and whatever was rejected is
+    judged anew by what is in the new interval. Raises EpisodeError saying what the bag spans.
     """
     facts = facts_file.load(folder)
     if not facts.finished:
@@ -175,7 +184,6 @@ def trim(folder: Path, start: float | None = None, end: float | None = None) -> 
             f"{folder}: the interval {(began_ns - facts.began_ns) / NS:.3f}..{(ended_ns - facts.began_ns) / NS:.3f} s "
             f"must lie in {low:.3f}..{high:.3f} s, what the bag spans, and not be empty; it is 0..{now:.3f} s now"
         )
-    rejected = "" if facts.rejected == UNJUDGED else facts.rejected
-    trimmed = facts.replace(began_ns=began_ns, ended_ns=ended_ns, quality=None, rejected=rejected)
+    trimmed = _judged(folder, facts.replace(began_ns=began_ns, ended_ns=ended_ns))
     facts_file.save(folder, trimmed)
     return trimmed
