@@ -1,8 +1,8 @@
 """Records every `recorded` row of the topic table, episode by episode, from raw serialised messages.
 
 With the trigger `operator` a person with the handheld gripper begins and ends episodes: by service, by key, by gesture.
-With the trigger `policy` each policy run of the executor is one. Callbacks only look and queue; `kinema.episodes.recording`
-encodes, writes and judges beside them.
+With the trigger `policy` each policy run of the executor is one. Callbacks only look and queue;
+`kinema.episodes.recording` encodes, writes and judges beside them.
 """
 
 import functools
@@ -31,9 +31,9 @@ from kinema.episodes.pipeline import Encoding
 from kinema.episodes.provenance import calibration_origin, versions
 from kinema.episodes.quality import LIMITS
 from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD
+from kinema.episodes.recording import Recording, unfinished
 from kinema.episodes.session import REQUIRED, Phase, Session, problems
 from kinema.episodes.surroundings import Surroundings
-from kinema.episodes.recording import Recording, unfinished
 from kinema.episodes.writer import new_folder
 from kinema.errors import CalibrationError, ConfigError, KinemaError, RecordingError
 from kinema.geometry import distance
