@@ -200,3 +200,12 @@ def test_a_killed_run_goes_on_where_it_was(recorded, tmp_path, start, wait_for):
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert _bytes(folder(replace(recipe, out=tmp_path), SEED)) == _bytes(first.folder)
     assert len(list(tmp_path.iterdir())) == 1, "the draft of the killed run is gone"
+
+
+@pytest.mark.parametrize(("task", "seed"), [("open_drawer", 6), ("pick_and_place", 39)])
+def test_the_data_of_the_tests_is_what_its_readme_says(task, seed):
+    recipe = replace(_recipe(paths.root() / "tests/data/episodes"), task=task, quality=10)
+    kept = standing(recipe, seed)
+    assert kept is not None
+    aligned = align_episode(Episode.open(kept.folder))
+    assert len(aligned.rejected) == 0 and len(aligned.stamps_ns) == pytest.approx(30 * kept.duration, abs=2)
