@@ -132,14 +132,14 @@ class Graph:
 
 
 class Stack:
-    """`ros2 launch policy_bringup deploy.launch.py` with arguments; its output is in `log`."""
+    """`ros2 launch policy_bringup deploy.launch.py`, or another file, with arguments; its output is in `log`."""
 
-    def __init__(self, log: Path, **arguments: object) -> None:
+    def __init__(self, log: Path, file: str = "policy_bringup/deploy.launch.py", **arguments: object) -> None:
         self.log = log
         words = [f"{key}:={value}" for key, value in {"headless": "true", **arguments}.items()]
         with log.open("w") as out:
             self.process = subprocess.Popen(
-                ["ros2", "launch", "policy_bringup", "deploy.launch.py", *words], stdout=out, stderr=subprocess.STDOUT
+                ["ros2", "launch", *file.split("/"), *words], stdout=out, stderr=subprocess.STDOUT
             )
 
     def pid(self, name: str) -> int:
@@ -187,7 +187,7 @@ def graph(stack: Stack) -> Iterator[Graph]:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[type]:
-    """`launch(**arguments)` starts another stack; it is interrupted at the test's end."""
+    """`launch(**arguments)` starts another stack, of `file` if given; it is interrupted at the test's end."""
     started: list[Stack] = []
 
     def make(**arguments: object) -> Stack:
