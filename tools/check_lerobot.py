@@ -88,7 +88,7 @@ def windows(root: Path) -> dict:
     check(bool(first["observation.images.gripper_is_pad"][0]), "before the episode's start is padding")
     last = dataset[row["length"] - 1]
     check(int(last["action_is_pad"].sum()) == AHEAD - 1, "after the episode's end is padding")
-    return {"batch": {key: list(value.shape) for key, value in batch.items() if hasattr(value, "shape")}}
+    return {"batch": {key: "x".join(map(str, value.shape)) for key, value in batch.items() if hasattr(value, "shape")}}
 
 
 def tools(root: Path) -> dict:
