@@ -49,7 +49,7 @@ _ROWS = (
     Topic("robot_description", "std_msgs/msg/String", 0, Qos.LATCHED, True),
     Topic("tcp_pose", "geometry_msgs/msg/PoseStamped", 100, Qos.SENSOR, True, 0.25),
     Topic("tcp_wrench", "geometry_msgs/msg/WrenchStamped", 100, Qos.SENSOR, True, 0.25),
-    Topic("jaw/state", "kinema_interfaces/msg/JawState", 50, Qos.SENSOR, True, 0.25),
+    Topic("jaw/state", "kinema_interfaces/msg/JawState", 30, Qos.SENSOR, True, 0.25),  # by the tags; the gripper's 50
     Topic("load_cell/wrench", "geometry_msgs/msg/WrenchStamped", 80, Qos.SENSOR, True, 0.25),
     Topic("load_cell/force", "kinema_interfaces/msg/GraspForce", 80, Qos.SENSOR, True, 0.25),
     Topic("tracker/odometry", "kinema_interfaces/msg/TrackedPose", 200, Qos.SENSOR, True, 0.1),

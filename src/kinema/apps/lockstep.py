@@ -46,6 +46,7 @@ TIME_LIMIT = 60.0  # [s] of simulated time
 
 POLICIES: Mapping[str, Callable[[int], Policy]] = {Demonstrator.name: Demonstrator}  # by seed
 
+_JAW_RATE = 50.0  # [Hz] at which the executor's node tells of the jaw
 _ORIGIN_NS = NS  # stamps begin at 1 s, so that 0 never means a moment
 
 
@@ -112,7 +113,7 @@ class _Episode:
         self._controller = Controller(world.arm, cell.control, cell.devices.arm.command_kind)
         self._assembler = Assembler(policy.spec if eyes else replace(policy.spec, cameras=policy.spec.cameras[:1]))
         self._camera, self._pose = _Every(cameras.camera("gripper").rate), _Every(topic("tcp_pose").rate)
-        self._jaw, self._load_cell = _Every(topic("jaw/state").rate), _Every(topic("load_cell/force").rate)
+        self._jaw, self._load_cell = _Every(_JAW_RATE), _Every(topic("load_cell/force").rate)
         self._jaw_state: GripperState | None = None
         self._force: ForceSample | None = None
         self._run = StartPolicy(mode, cell.speed_scale, uses_force=policy.spec.force)
