@@ -8,7 +8,7 @@ from typing import Any
 
 from kinema.errors import KinemaError
 
-# name -> module with `configure(parser) -> None` and, without commands of its own, `run(arguments) -> int`; what it does
+# name -> module with `configure(parser) -> None` and, without commands of its own, `run(arguments) -> int`; its help
 COMMANDS: dict[str, tuple[str, str]] = {
     "lockstep": ("kinema.apps.lockstep", "evaluate a policy in the virtual cell without ROS, as fast as it goes"),
     "episodes": ("kinema.apps.episodes", "what to do with recorded episodes"),
