@@ -120,7 +120,9 @@ def _table(context: object) -> list:
     if arguments["monitor"] == "true" and seen:
         rows.append(_node("monitor", "monitor", "monitor", robot=robot, cell=cell))
     if arguments["record"] == "true":
-        rows.append(_node("recording", "recorder", "recorder", run_dir=run_dir))
+        recorded = os.path.join(run_dir, "episodes")
+        recorder = {"trigger": "policy", "cell": cell, "robot": robot, "episodes_dir": recorded}
+        rows.append(_node("recording", "recorder", "recorder", **recorder))
     if arguments["rviz"] == "true" and seen:
         config = os.path.join(FindPackageShare("policy_bringup").perform(context), "rviz", "deploy.rviz")
         rows.append(Node(package="rviz2", executable="rviz2", name="rviz2", arguments=["-d", config], output="screen"))

@@ -32,25 +32,28 @@ def test_one_episode_succeeds_by_the_physics_and_leaves_a_report(launch, tmp_pat
 
     (first,) = (i for i, event in enumerate(events) if event["kind"] == "policy_started")
     (last,) = (i for i, event in enumerate(events) if event["kind"] == "policy_ended")
-    check_recording(run / "episodes" / "episode_0001", events=last - first + 1)
+    (folder,) = (run / "episodes").glob("*/*")
+    check_recording(folder, events=last - first + 1)
 
 
 def check_recording(folder, events):
-    import yaml
     from kinema_interfaces.msg import ActionChunk
     from rclpy.serialization import deserialize_message
     from rosbags.rosbag2 import Reader
 
     from kinema.chunk import check_chunk
+    from kinema.episodes import facts as facts_file
     from kinema_ros.convert import chunk
 
-    facts = yaml.safe_load((folder / "episode.yaml").read_text())
-    assert facts["finished"] and facts["success"] and facts["text"] and facts["ended"] == "marked as success"
+    facts = facts_file.load(folder)
+    assert facts.finished and facts.success and facts.ended == "marked as success"
+    assert facts.source == "deployment" and facts.robot == "virtual_ur5e" and facts.scenario.task == "pick_and_place"
+    assert folder.parent.name == facts_file.slug(facts.text) != "task"
     with Reader(folder) as reader:
         counts = {c.topic: c.msgcount for c in reader.connections}
         chunks = [raw for c, _, raw in reader.messages() if c.topic == "/policy/chunk"]
     for name in ("gripper", "left", "right"):
-        assert counts[f"/{name}/image_raw"] > 10
+        assert counts[f"/{name}/image_raw/compressed"] > 10
     for name in ("/joint_states", "/tcp_pose", "/load_cell/force", "/executor/state", "/executor/events", "/task"):
         assert counts[name] > 0, name
     assert counts["/executor/events"] == events, "an event was lost on its way"

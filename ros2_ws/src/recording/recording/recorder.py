@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kinema_interfaces.msg import RecorderState, Task
 from kinema_interfaces.srv import SetTask
@@ -24,6 +25,7 @@ from std_srvs.srv import Trigger
 from kinema import cell_file, paths
 from kinema.calibration.bundle import Bundle, load_bundle
 from kinema.clock import NS, now_ns, to_seconds
+from kinema.episodes import facts as facts_file
 from kinema.episodes.disk import Room, free
 from kinema.episodes.facts import Facts, ImageFacts, ScenarioFacts, WorldFacts, slug
 from kinema.episodes.messages import Transforms, decode, typestore
@@ -110,6 +112,7 @@ class Recorder(Node):
         self._active = False
         self._recording: Recording | None = None
         self._success: bool | None = None
+        self._judged: Facts | None = None  # of the last episode that was saved
         self._saving: _Saving | None = None
         self._clearing: list[threading.Thread] = []
         self._latched: dict[object, tuple[Topic, bytes]] = {}
@@ -184,11 +187,11 @@ class Recorder(Node):
         if self._recording is not None:
             self._recording.put(row, arrival_ns, message)
         self._surroundings.take(row, message)
-        if event is not None and self._session.phase is Phase.RECORDING:
-            if event.kind == "outcome":
-                self._success = bool(json.loads(event.data)["success"])
-            elif event.kind == "policy_ended":
-                self._stop(event.text, _stamp_ns(event))
+        if event is not None and event.kind == "outcome":
+            self._success = bool(json.loads(event.data)["success"])
+            self._amend()
+        elif event is not None and event.kind == "policy_ended" and self._session.phase is Phase.RECORDING:
+            self._stop(event.text, _stamp_ns(event))
 
     # ---- what begins and ends episodes
 
@@ -205,7 +208,7 @@ class Recorder(Node):
             raise
         for row, message in self._latched.values():
             self._recording.put(row, now_ns(), message)
-        self._success = None
+        self._success = self._judged = None
         self._tell(self._session.start(str(self._recording.folder)))
         return f"recording {self._recording.folder}, begun {how}"
 
@@ -382,6 +385,15 @@ class Recorder(Node):
         self._saving = None
         facts = saving.facts
         self._tell(self._session.lost(saving.error) if facts is None else self._session.keep(facts.rejected))
+        self._judged = facts
+        self._amend()
+
+    def _amend(self) -> None:
+        """An outcome that was marked after the policy's end belongs to the episode too."""
+        facts = self._judged
+        if facts is not None and facts.success is None and self._success is not None:
+            self._judged = facts.replace(success=self._success)
+            facts_file.save(Path(self._session.episode), self._judged)
 
     def _tell(self, session: Session) -> None:
         """Go on with a session whose message is worth saying: in the terminal, and to the ear."""
