@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from kinema import paths
 from kinema.chunk import ObservationSpec
 from kinema.errors import ConfigError
 from kinema.policies import registry
@@ -22,6 +23,15 @@ def test_only_the_demonstrator_may_see_the_truth():
         registry.check_sight(SimpleNamespace(name="learned", spec=sees))
 
 
+def test_a_policy_takes_its_own_options_and_no_others():
+    with pytest.raises(ConfigError, match=r"policy 'replay': missing a required argument: 'episode'"):
+        registry.make("replay")
+    with pytest.raises(ConfigError, match=r"policy 'demonstrator': got an unexpected keyword argument 'episode'"):
+        registry.make("demonstrator", episode="somewhere")
+
+
 @pytest.mark.parametrize("name", registry.POLICIES)
 def test_every_policy_of_the_table_can_be_made_and_says_its_name(name):
-    assert registry.make(name).name == name
+    recorded = next((paths.root() / "tests/data/episodes").rglob("episode.yaml")).parent
+    options = {"replay": {"episode": str(recorded)}}
+    assert registry.make(name, **options.get(name, {})).name == name
