@@ -5,6 +5,9 @@ import os
 
 import pytest
 
+from kinema import paths
+from kinema.episodes import facts as facts_file
+
 pytestmark = pytest.mark.ros
 
 
@@ -76,8 +79,6 @@ def test_a_wrong_argument_ends_the_launch_with_its_reason(launch):
 
 
 def test_f22_a_cell_file_with_an_unknown_key_leaves_nodes_unconfigured_naming_key_and_file(launch, tmp_path, wait_for):
-    from kinema import paths
-
     text = (paths.root() / "launch/cells/virtual.yaml").read_text()
     (tmp_path / "bad.yaml").write_text(text + "\nspeed: 9\n")
     stack = launch(episodes=0, cell=tmp_path / "bad.yaml")
@@ -86,3 +87,15 @@ def test_f22_a_cell_file_with_an_unknown_key_leaves_nodes_unconfigured_naming_ke
     )
     line = next(row for row in stack.log.read_text().splitlines() if "stays unconfigured" in row)
     assert "bad.yaml" in line and "'speed' is unknown" in line and "allowed" in line
+
+
+@pytest.mark.slow
+def test_a_recorded_demonstration_is_replayed_on_the_graph(launch, tmp_path):
+    """The scenario is the episode's; only the folder is named."""
+    recorded = next((paths.root() / "tests/data/episodes").rglob("episode.yaml")).parent
+    run = tmp_path / "run"
+    stack = launch(episodes=3, policy="replay", episode=recorded, run_dir=run)
+    assert stack.process.wait(timeout=300) == 0, stack.log.read_text()
+    (episode,) = map(json.loads, (run / "episodes.jsonl").read_text().splitlines())
+    facts = facts_file.load(recorded)
+    assert episode["success"] and (episode["seed"], episode["text"]) == (facts.scenario.seed, facts.text), episode

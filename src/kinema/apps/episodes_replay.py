@@ -61,11 +61,11 @@ def _live(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def _show(results: Mapping[str, EpisodeResult], robot: str) -> None:
-    table = Table("episode", "task", "outcome", box=None, pad_edge=False)
+    table = Table("episode", "outcome", box=None, pad_edge=False)
     table.add_column("s", justify="right")
     for name, result in results.items():
         mark = "[green]" if result.success else "[red]"
-        table.add_row(name, result.text, mark + result.outcome, f"{result.duration:.1f}")
+        table.add_row(name, mark + result.outcome, f"{result.duration:.1f}")
     successes = sum(result.success for result in results.values())
     low, high = interval(successes, len(results))
     console = Console()
