@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -101,3 +103,15 @@ def test_dropped_disconnected_and_late_frames(rig, frames, cameras):
     rig.cell.board.clear()
     age = rig.cell.world.t_ns - late[-1].stamp_ns
     assert age >= 0.05e9  # the stamp stays that of the moment it was taken
+
+
+def test_frames_are_evenly_spaced_however_late_the_renderer_looks(rig, frames, cameras):
+    _show(rig, frames, 20)
+    _read(cameras["left"])
+    for ticks in (17, 12, 20, 25, 10, 16, 17, 30, 8, 17):  # of 2 ms; a moment lasts 16.7 of them
+        rig.ticks(ticks)
+        frames.step()
+    taken = _read(cameras["left"])
+    for earlier, later in itertools.pairwise(taken):
+        moments = later.sequence - earlier.sequence
+        assert later.stamp_ns - earlier.stamp_ns == pytest.approx(moments * 1e9 / 30, abs=4.1e6)

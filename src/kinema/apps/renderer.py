@@ -28,6 +28,12 @@ from kinema.virtual.renderer import CellRenderer
 RATE = 30  # [Hz] of the cell's time
 _LOOK = 0.001  # [s] between two looks at the world
 _KEPT = 8  # frames a ring holds
+_STATES = 20  # of the world, that cover more than 1/30 s
+
+
+def _moment(world: np.void) -> int:
+    """Which frame of a camera that runs from the beginning of time a state belongs to."""
+    return int(world["t_ns"]) * RATE // NS
 
 
 class FrameSource:
@@ -69,11 +75,14 @@ class FrameSource:
         if found is None:
             return False
         world = found[1]
-        t_ns = int(world["t_ns"])
-        moment = t_ns * RATE // NS
+        moment = _moment(world)
         due = moment != self._moment
         if due:
             self._moment = moment
+            # the first state of the moment, so that frames are evenly spaced however late it is looked at
+            world = next((state for _, state in self._world.since(0, _STATES) if _moment(state) == moment), world)
+        t_ns = int(world["t_ns"])
+        if due:
             renderer, snapshot = self._follow(world), world["snapshot"][: world["size"]]
         for name, stream in self._streams.items():
             if due:

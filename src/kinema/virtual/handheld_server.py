@@ -20,7 +20,7 @@ from kinema.virtual.requests import CellStatus, Demonstrate, Reply, ResetScenari
 from kinema.virtual.scenario import Scenario
 from kinema.virtual.world_server import WorldServer
 
-_AHEAD = 2 / 30  # [s] that the world may be ahead of its pictures
+_AHEAD = 0.060  # [s] that the world may be ahead of its pictures: into the next one, never into the one after
 _PATIENCE = 3.0  # [s] after which a renderer that shows nothing new is not waited for
 
 

@@ -5,8 +5,10 @@ stops the recorder with the gripper, as anyone does. Ends with a table; its exit
 than wanted were good.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from kinema_interfaces.msg import CellStatus, RecorderState
 from kinema_interfaces.srv import ResetScenario, SetTask
@@ -38,6 +40,7 @@ SERVICES = {
     "recorder/discard": Trigger,
 }
 _TRIES = 3  # demonstrations for each good one that is wanted: a tracker jumps now and then, a person fails
+_REST = 0.6  # [s] of stillness that makes an anchor
 _DEMONSTRATION = 400.0  # [s] for one; the cell's clock may slip
 _NOTICED = 20.0  # [s] from the person's rest to the end of the recording: else the recorder has missed a gesture
 
@@ -81,7 +84,8 @@ def _anchor(director: Director) -> None:
         try:
             director.call("pose_tracker/anchor")
         except DeviceError as error:
-            director.get_logger().info(str(error), throttle_duration_sec=2.0)
+            director.get_logger().info(str(error))
+            time.sleep(_REST)
             return False
         return True
 
@@ -130,11 +134,11 @@ def demonstrate(director: Director, seed: int, text: str) -> Row:
 
 
 def show(rows: list[Row]) -> None:
-    """The table of all demonstrations."""
-    table = Table("seed", "task", "episode", "usable", "task done", "what the recorder said", title="rehearsal")
+    """The table of all demonstrations; an episode's folder is that of its task, and its name."""
+    table = Table("seed", "task", "episode", "usable", "task done", "why not", title="rehearsal")
     for row in rows:
         answers = ("yes" if flag else "no" for flag in (row.good, row.success))
-        table.add_row(str(row.seed), row.text, row.episode, *answers, row.message)
+        table.add_row(str(row.seed), row.text, Path(row.episode).name, *answers, "" if row.good else row.message)
     Console(width=160).print(table)
 
 
