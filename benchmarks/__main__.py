@@ -38,6 +38,7 @@ BENCHMARKS = (
     Benchmark("latency", "Deployment: first motion, image to torque, real-time factor", ("benchmarks/latency.py",)),
     Benchmark("jaw", "Jaw opening by its tags against the truth", ("benchmarks/jaw.py",)),
     Benchmark("lockstep", "Episodes a minute in lockstep", ("benchmarks/lockstep.py",)),
+    Benchmark("demonstrations", "Demonstrations recorded in lockstep", ("benchmarks/demonstrations.py",)),
     Benchmark("alignment", "Alignment of recordings under late and jittering sensors", ("benchmarks/alignment.py",)),
     Benchmark("export", "Export to LeRobot v3 and to shards", ("benchmarks/export.py",)),
     Benchmark("replay", "Recorded demonstrations, replayed", ("benchmarks/replay.py",)),
