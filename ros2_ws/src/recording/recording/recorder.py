@@ -23,22 +23,19 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
 from kinema import cell_file, paths
-from kinema.calibration.bundle import Bundle, load_bundle
 from kinema.clock import NS, now_ns, to_seconds
 from kinema.episodes import facts as facts_file
 from kinema.episodes.disk import Room, free
-from kinema.episodes.facts import Facts, ImageFacts, ScenarioFacts, WorldFacts, slug
+from kinema.episodes.facts import Facts, slug
 from kinema.episodes.messages import Transforms, decode, typestore
 from kinema.episodes.pipeline import Encoding
-from kinema.episodes.provenance import calibration_origin, versions
 from kinema.episodes.quality import LIMITS
 from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD
 from kinema.episodes.recording import Recording, unfinished
 from kinema.episodes.session import REQUIRED, Phase, Session, problems
 from kinema.episodes.surroundings import Surroundings
 from kinema.episodes.writer import new_folder
-from kinema.errors import CalibrationError, ConfigError, KinemaError, RecordingError
-from kinema.geometry import distance
+from kinema.errors import KinemaError, RecordingError
 from kinema.streams import Health, Level
 from kinema.topics import TOPICS, Qos, Topic
 from kinema_ros.convert import header
@@ -46,6 +43,7 @@ from kinema_ros.node import Node, Parameter, spin
 from kinema_ros.topics import QOS
 from recording.cue import MODES, Cue
 from recording.keys import Keys
+from recording.papers import Papers, Setting
 
 _RECORDED = tuple(row for row in TOPICS.values() if row.recorded)
 _EVENTS = "executor/events"
@@ -53,7 +51,6 @@ _DEPTH = {True: 60, False: 1000}  # messages that wait for this process while it
 _SILENT = 0.5  # [s] after which a required topic counts as silent, unless its row allows more
 _POLL = 0.05  # [s] between two looks at keys, gestures and what is being saved
 _PROGRESS = 5.0  # [s] between two lines that say that it still records
-_SAME = 1e-9  # [m, rad] between equal transforms
 
 
 class _Saving(threading.Thread):
@@ -98,12 +95,13 @@ class Recorder(Node):
     # ---- lifecycle
 
     def configure(self) -> None:
-        self._cell = cell_file.load(self.value("cell"))
         self._by_policy = self.value("trigger") == "policy"
-        self._serials = self._devices()
         self._root = paths.root() / self.value("episodes_dir")
         self._room = Room(self._root, round(1e9 * self.value("min_disk_gb")))
         self._encoding = Encoding(self.value("compression"), self.value("quality"))
+        cell = cell_file.load(self.value("cell"))
+        setting = Setting(cell, self.value("robot"), self.value("operator"), self._encoding, self._by_policy)
+        self._papers = Papers(setting)
         self._limits = replace(LIMITS, lost=self.value("max_drop_fraction"))
         self._profile = DEPLOYED if self._by_policy else HANDHELD
         self._surroundings = Surroundings(self._profile)
@@ -116,9 +114,6 @@ class Recorder(Node):
         self._saving: _Saving | None = None
         self._clearing: list[threading.Thread] = []
         self._latched: dict[object, tuple[Topic, bytes]] = {}
-        self._files: object = None
-        self._bundle: Bundle | None = None
-        self._uncalibrated = ""
         self._told_ns = 0
         self._state = self.outlet("recorder/state")
         self._streams = {
@@ -161,19 +156,6 @@ class Recorder(Node):
             keys.close()
         if cue := self.__dict__.pop("_cue", None):
             cue.close()
-
-    def _devices(self) -> dict[str, str]:
-        """Serial numbers of the devices whose calibration an episode needs."""
-        devices = self._cell.devices
-        found = {name: getattr(devices.cameras, name).serial for name in HANDHELD.cameras}
-        found |= {"jaw": devices.gripper.serial, "load_cell": devices.load_cell.serial}
-        if self._by_policy:
-            return {**found, "arm": devices.arm.serial}
-        if devices.tracker is None:
-            raise ConfigError(
-                f"{self.value('cell')}: devices.tracker is missing; the handheld gripper's pose needs one"
-            )
-        return {**found, "tracker": devices.tracker.serial}
 
     # ---- messages
 
@@ -260,8 +242,6 @@ class Recorder(Node):
     def _publish_task(self) -> None:
         self._task.publish(Task(header=header(now_ns()), text=self._surroundings.text))
 
-    # ---- the episode's facts
-
     def _new_recording(self, began_ns: int) -> Recording:
         seen = self._surroundings
         day = datetime.fromtimestamp(now_ns() // NS, UTC).astimezone().date()
@@ -269,43 +249,14 @@ class Recorder(Node):
             folder = new_folder(self._root, slug(seen.text), day)
         except OSError as error:
             raise RecordingError(f"{self._root}: {error.strerror}; choose another episodes_dir") from error
-        width, height = seen.image_size
-        jpeg = self._encoding.compression == "jpeg"
-        status = seen.status
-        facts = Facts(
-            source="deployment" if self._by_policy else "handheld",
-            text=seen.text,
-            task=status.task if status else "",
-            operator=self.value("operator"),
-            scenario=ScenarioFacts(task=status.task, split=status.split, seed=int(status.seed)) if status else None,
-            robot=self.value("robot") or None,
-            began_ns=began_ns,
-            simulated=self._cell.world is not None,
-            images=ImageFacts(
-                compression=self._encoding.compression,
-                quality=self._encoding.quality if jpeg else 0,
-                width=width,
-                height=height,
-            ),
-            calibration_origin=calibration_origin(self._bundle) if self._bundle else "",
-            T_base_world=self._world(),
-            versions=versions("rosbags", "opencv-contrib-python"),
-        )
         return Recording(
             folder,
             _RECORDED,
-            facts,
+            self._papers.facts(seen, began_ns),
             encoding=self._encoding,
             capacity=self.value("queue_mb") << 20,
-            calibration=self._cell.calibration_folder,
+            calibration=self._papers.calibration,
         )
-
-    def _world(self) -> WorldFacts | None:
-        T_base_world = self._surroundings.T_base_world
-        if self._by_policy or T_base_world is None or self._bundle is None:
-            return None
-        from_file = max(distance(T_base_world, self._bundle.T_base_world)) < _SAME
-        return WorldFacts.of(T_base_world, "file" if from_file else "dock")
 
     def _judge(self) -> bool | None:
         """Whether the task succeeded: by the executor's outcome, else by the physics of the virtual cell."""
@@ -321,7 +272,7 @@ class Recorder(Node):
         required = () if self._by_policy else REQUIRED
         ages = {name: self._streams[name].age(monotonic_ns) for name in required}
         conditions = self._surroundings.conditions(
-            calibration=self._calibration(),
+            calibration=self._papers.unusable(),
             silent={name: age for name, age in ages.items() if age > max(_SILENT, TOPICS[name].stale_after)},
             room=self._room.to_begin(),
         )
@@ -330,18 +281,6 @@ class Recorder(Node):
                 conditions, text=conditions.text or "-", tared=None, saturated=None, anchored=True, jumped=False
             )
         return problems(conditions)
-
-    def _calibration(self) -> str:
-        """Why the calibration cannot be used, '' if it can; read again when a file has changed."""
-        folder = self._cell.calibration_folder
-        files = [(file, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.yaml"))]
-        if files != self._files:
-            self._files, self._bundle, self._uncalibrated = files, None, ""
-            try:
-                self._bundle = load_bundle(folder, self._serials)
-            except CalibrationError as error:
-                self._uncalibrated = str(error)
-        return self._uncalibrated
 
     # ---- again and again
 

@@ -1,0 +1,97 @@
+"""What goes into an episode beside its streams: the calibration in force, and the facts of `episode.yaml`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinema.calibration.bundle import Bundle, load_bundle
+from kinema.cell_file import Cell
+from kinema.episodes.facts import Facts, ImageFacts, ScenarioFacts, WorldFacts
+from kinema.episodes.pipeline import Encoding
+from kinema.episodes.provenance import calibration_origin, versions
+from kinema.episodes.surroundings import Surroundings
+from kinema.errors import CalibrationError, ConfigError
+from kinema.geometry import distance
+from kinema.topics import CAMERAS
+
+_SAME = 1e-9  # [m, rad] between equal transforms
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What stays the same from one episode to the next; `robot` '' for the handheld gripper."""
+
+    cell: Cell
+    robot: str
+    operator: str
+    encoding: Encoding
+    by_policy: bool
+
+    def serials(self) -> dict[str, str]:
+        """Serial numbers of the devices whose calibration an episode needs; raises ConfigError for a cell without."""
+        devices = self.cell.devices
+        found = {name: getattr(devices.cameras, name).serial for name in CAMERAS}
+        found |= {"jaw": devices.gripper.serial, "load_cell": devices.load_cell.serial}
+        if self.by_policy:
+            return {**found, "arm": devices.arm.serial}
+        if devices.tracker is None:
+            raise ConfigError(f"cell {self.cell.name!r}: devices.tracker is missing; the handheld gripper needs one")
+        return {**found, "tracker": devices.tracker.serial}
+
+
+class Papers:
+    """Raises ConfigError for a cell that lacks a device."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._serials = setting.serials()
+        self._files: list[tuple[Path, int]] | None = None
+        self._bundle: Bundle | None = None
+        self._unusable = ""
+
+    @property
+    def calibration(self) -> Path:
+        """The folder of the files in force."""
+        return self._setting.cell.calibration_folder
+
+    def unusable(self) -> str:
+        """Why the calibration cannot be used, '' if it can; read again when a file has changed."""
+        files = [(file, file.stat().st_mtime_ns) for file in sorted(self.calibration.glob("*.yaml"))]
+        if files != self._files:
+            self._files, self._bundle, self._unusable = files, None, ""
+            try:
+                self._bundle = load_bundle(self.calibration, self._serials)
+            except CalibrationError as error:
+                self._unusable = str(error)
+        return self._unusable
+
+    def facts(self, seen: Surroundings, began_ns: int) -> Facts:
+        """Of an episode that begins now."""
+        setting, status = self._setting, seen.status
+        width, height = seen.image_size
+        compression = setting.encoding.compression
+        return Facts(
+            source="deployment" if setting.by_policy else "handheld",
+            text=seen.text,
+            task=status.task if status else "",
+            operator=setting.operator,
+            scenario=ScenarioFacts(task=status.task, split=status.split, seed=int(status.seed)) if status else None,
+            robot=setting.robot or None,
+            began_ns=began_ns,
+            simulated=setting.cell.world is not None,
+            images=ImageFacts(
+                compression=compression,
+                quality=setting.encoding.quality if compression == "jpeg" else 0,
+                width=width,
+                height=height,
+            ),
+            calibration_origin=calibration_origin(self._bundle) if self._bundle else "",
+            T_base_world=self._world(seen),
+            versions=versions("rosbags", "opencv-contrib-python"),
+        )
+
+    def _world(self, seen: Surroundings) -> WorldFacts | None:
+        T_base_world = seen.T_base_world
+        if self._setting.by_policy or T_base_world is None or self._bundle is None:
+            return None
+        from_file = max(distance(T_base_world, self._bundle.T_base_world)) < _SAME
+        return WorldFacts.of(T_base_world, "file" if from_file else "dock")
