@@ -18,7 +18,8 @@ N ?= 20
 arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) policy:=$(POLICY) seed:=$(SEED) record:=$(RECORD) \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
-recording = episodes:=$(EPISODES) scenario:=$(TASK) seed:=$(SEED) task:="$(TEXT)" operator:="$(OPERATOR)" \
+recording = episodes:=$(EPISODES) scenario:=$(TASK) seed:=$(SEED) $(if $(TEXT),task:="$(TEXT)") \
+	$(if $(OPERATOR),operator:="$(OPERATOR)") \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
 .PHONY: setup deploy record demonstrations test test-all lint clean
