@@ -180,4 +180,5 @@ def test_live_numbers_are_of_the_last_moments_and_survive_forgetting():
     monitor.forget(ENDED - to_ns(0.5))
     assert monitor.live().tare_drift == pytest.approx(0.3)
     assert len(monitor._odometry.stamps) == 200
+    assert monitor.live().rates == pytest.approx(HANDHELD.rates, rel=0.05), "over what is remembered"
     assert QualityMonitor().live().rates == dict.fromkeys(HANDHELD.rates, 0.0)

@@ -218,7 +218,7 @@ def test_a_measurement_that_is_not_finite_does_not_end_the_page(page, live, brow
     fields |= {"force": float("nan"), "position_error": float("inf"), "goal": nowhere}
     live(executor=Executor(**fields), T_base_tcp=nowhere, joints={"elbow_joint": float("nan")})
     browser = browse(page.url)
-    browser.until(lambda: "nan N" in browser.text(), "the number as it is")
+    browser.until(lambda: "measured - N" in browser.text(), "that there is no number")
     live(executor=broken)
     browser.until(lambda: "6.5 N" in browser.text(), "the page alive afterwards")
 

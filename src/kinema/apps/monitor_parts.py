@@ -1,6 +1,7 @@
 """What the monitor's pages are made of: charts, camera images, cell and tool in 3D, buttons. Knows no ROS."""
 
 import html
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,17 @@ class Chart(Generic[Moment]):
     least: float  # the smallest upper end of the value axis, so that noise at rest does not fill the chart
 
 
+def _held(curve: Array) -> Array:
+    """Where it is not finite it stays where it was, zero before that: one NaN would blank the chart."""
+    finite = np.isfinite(curve)
+    last = np.maximum.accumulate(np.where(finite, np.arange(len(curve)), -1))
+    return np.where(last >= 0, curve[last], 0.0)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
 class Plot(Generic[Moment]):
     """One chart: a heading with the newest values, and the curves of the last `HISTORY` seconds.
 
@@ -69,15 +81,14 @@ class Plot(Generic[Moment]):
         )
 
     def _data(self, t: Array, curves: list[Array]) -> tuple[Array, ...]:
-        """What is not finite is drawn as zero: one NaN would blank the chart; the heading shows it as it is."""
         span = np.zeros(len(t))
         span[0] = self._chart.least
-        return (t, span, *(np.where(np.isfinite(curve), curve, 0.0) for curve in curves))
+        return (t, span, *map(_held, curves))
 
     def _head(self, moment: Moment | None) -> str:
         values = "".join(
             f'<span style="color:{s.colour};margin-left:10px">{s.label} '
-            f"<b>{'-' if moment is None else f'{s.value(moment):.1f}'}</b> {s.unit}</span>"
+            f"<b>{'-' if moment is None else _number(s.value(moment))}</b> {s.unit}</span>"
             for s in self._chart.series
         )
         return (

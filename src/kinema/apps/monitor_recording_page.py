@@ -11,7 +11,6 @@ import viser
 
 from kinema.apps import monitor_gate, monitor_recorder
 from kinema.apps.monitor_parts import (
-    COMMANDED,
     MEASURED,
     WORST,
     Chart,
@@ -58,10 +57,6 @@ class Snapshot:
         """(3,) of the tool in base_link [m], NaN where it is not known."""
         return self.T_base_tcp.position if self.T_base_tcp else np.full(3, np.nan)
 
-    @property
-    def skew(self) -> float:
-        return self.recorder.skew if self.recorder else float("nan")
-
 
 @dataclass(frozen=True, slots=True)
 class Actions:
@@ -83,7 +78,6 @@ _TOOL: Chart[Snapshot] = Chart(
     ),
     30.0,
 )
-_SKEW: Chart[Snapshot] = Chart("Camera skew", (Series("", "ms", COMMANDED, lambda s: 1e3 * s.skew),), 20.0)
 
 
 class _Scene:
@@ -142,7 +136,7 @@ class Page:
         self._discard = gui.add_button("Discard …", color="gray", icon=viser.Icon.TRASH)
         sure = Confirmation(server, "Yes, delete", "No", lambda client: act(client, "Discard", actions.discard))
         self._quality = gui.add_html("")
-        self._plots = [Plot(server, chart, 120) for chart in (_TOOL, _SKEW)]
+        self._plots = [Plot(server, _TOOL, 120)]
         panel = gui.add_panel()
         with panel.add_tab("Cameras", viser.Icon.CAMERA):
             self._views = gui.add_image(views({}), format="jpeg", jpeg_quality=80)
@@ -174,8 +168,8 @@ class Page:
         with self._server.atomic():
             self._status.content = monitor_recorder.status(s.recorder, s.outcome, s.stale)
             self._quality.content = monitor_recorder.quality(s.recorder)
-            recording = s.recorder is not None and s.recorder.phase is Phase.RECORDING
-            self._start.disabled, self._stop.disabled = recording, not recording
+            phase = s.recorder.phase if s.recorder else None
+            self._start.disabled, self._stop.disabled = phase is not Phase.IDLE, phase is not Phase.RECORDING
             self._scene.show(s, self._trail.values)
             if len(self._history) > 1:
                 for plot in self._plots:

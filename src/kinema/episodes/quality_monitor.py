@@ -264,8 +264,10 @@ class QualityMonitor:
         """Of the last moments before the newest stamp of any stream."""
         logs = self._logs()
         now_ns = max((log.stamps[-1] + 1 for log in logs.values() if log.stamps), default=0)
+        first_ns = min((log.stamps[0] for log in logs.values() if log.stamps), default=0)
+        heard = min(max(to_seconds(now_ns - first_ns), _EDGE), _RATES)
         return Live(
-            rates={topic: len(log.between(now_ns - to_ns(_RATES), now_ns)[0]) / _RATES for topic, log in logs.items()},
+            rates={topic: len(log.between(now_ns - to_ns(_RATES), now_ns)[0]) / heard for topic, log in logs.items()},
             skew=self._live_skew(now_ns),
             tags=self._jaw.values[-1].tags if self._jaw.values else 0,
             confidence=self._odometry.values[-1].confidence if self._odometry.values else 0,
