@@ -37,6 +37,7 @@ BENCHMARKS = (
     Benchmark("cameras", "Three cameras as the policy node receives them", ("benchmarks/cameras.py",)),
     Benchmark("latency", "Deployment: first motion, image to torque, real-time factor", ("benchmarks/latency.py",)),
     Benchmark("jaw", "Jaw opening by its tags against the truth", ("benchmarks/jaw.py",)),
+    Benchmark("recording", "The recorder under full load", ("benchmarks/recording.py",)),
     Benchmark("lockstep", "Episodes a minute in lockstep", ("benchmarks/lockstep.py",)),
     Benchmark("demonstrations", "Demonstrations recorded in lockstep", ("benchmarks/demonstrations.py",)),
     Benchmark("alignment", "Alignment of recordings under late and jittering sensors", ("benchmarks/alignment.py",)),
