@@ -45,7 +45,7 @@ def T_world_tracker(t: float) -> Pose:
 
 def picture(i: int, camera: str, size: tuple[int, int]) -> CompressedPicture:
     """A bar that moves, on a ground that gets lighter; another colour a camera."""
-    image = np.full((size[1], size[0], 3), 40 + 3 * i, np.uint8)
+    image = np.full((size[1], size[0], 3), 40 + 3 * (i % 60), np.uint8)
     image[:, (i % 20) : (i % 20) + size[0] // 4, CAMERAS.index(camera)] = 220
     return compress(Picture(at(i / FPS), f"{camera}_optical_frame", image), "jpeg", 95)
 
@@ -54,14 +54,16 @@ def at(t: float) -> int:
     return 100 * NS + round(t * NS)
 
 
-def record(folder: Path, text: str, *, jump: bool = False, lost: bool = False, size=SIZE, **facts) -> Path:
-    """An episode of 1.5 s, with 0.2 s more at both ends; the tracker may jump in it, or an image be lost."""
-    total = SECONDS + 2 * LEAD
+def record(
+    folder: Path, text: str, *, jump: bool = False, lost=(), seconds: float = SECONDS, size=SIZE, **facts
+) -> Path:
+    """An episode of 1.5 s, with 0.2 s more at both ends; the tracker may jump in it, or images be lost."""
+    total = seconds + 2 * LEAD
     rows = []
     for i in range(round(total * FPS) + 1):
         t = i / FPS
         rows.append(("jaw/state", at(t), JawSample(at(t), 0.05 - 0.01 * t, True, 2)))
-        if not (lost and i == 20):
+        if i not in lost:
             rows += [(f"{camera}/image_raw/compressed", at(t), picture(i, camera, size)) for camera in CAMERAS]
     for k in range(round(total * 200) + 1):
         t = k / 200
@@ -83,7 +85,7 @@ def record(folder: Path, text: str, *, jump: bool = False, lost: bool = False, s
     writer = EpisodeWriter(folder, [TOPICS[name] for name in TOPICS_USED], typestore(), start)
     for topic, arrival_ns, value in sorted(rows, key=lambda row: row[1]):
         writer.write(topic, arrival_ns, encode(typestore(), value))
-    writer.close(start.replace(ended_ns=at(LEAD + SECONDS) + NS // 100, **{"success": True, **facts}))
+    writer.close(start.replace(ended_ns=at(LEAD + seconds) + NS // 100, **{"success": True, **facts}))
     return folder
 
 
@@ -123,7 +125,7 @@ def test_what_is_not_worth_learning_from_is_left_out_by_name_and_reason(tmp_path
     record(tmp_path / "in/t/failed", "do it", success=False)
     record(tmp_path / "in/t/refused", "do it", rejected="the tags were hidden")
     record(tmp_path / "in/t/f12_jumped", "do it", jump=True)
-    record(tmp_path / "in/t/hole", "do it", lost=True)
+    record(tmp_path / "in/t/hole", "do it", lost=(14, 20, 26, 32))
     killed = record(tmp_path / "in/t/killed", "do it")
     facts_file.save(killed, facts_file.load(killed).replace(finished=False))
     summary = export(find(tmp_path / "in"), tmp_path / "out", Shards())
@@ -133,11 +135,20 @@ def test_what_is_not_worth_learning_from_is_left_out_by_name_and_reason(tmp_path
     assert reasons.pop("t/refused") == "the tags were hidden"
     assert "not finished" in reasons.pop("t/killed")
     assert "jump" in reasons.pop("t/f12_jumped")
-    assert "there is no image" in reasons.pop("t/hole")
+    assert "4 of 46 steps can't be aligned, allowed are 2%" in (hole := reasons.pop("t/hole"))
+    assert "there is no image" in hole
     assert not reasons
     told = json.loads((tmp_path / "out/kinema.json").read_text())
     assert [row["name"] for row in told["episodes"]] == ["t/good"]
     assert len(told["left_out"]) == 5 and told["calibration_origin"] == ["simulator truth"]
+
+
+def test_an_image_lost_now_and_then_is_counted_and_two_in_a_row_are_too_many(tmp_path):
+    one = take("one", record(tmp_path / "one", "do it", seconds=3.5, lost=(20,)))
+    assert one.lost == 1 and len(one.state) == round(3.5 * FPS)
+    assert np.flatnonzero(np.diff(one.stamps_ns) > NS / 20).size == 1
+    with pytest.raises(LeftOutError, match="two steps are 100 ms apart"):
+        take("two", record(tmp_path / "two", "do it", seconds=3.5, lost=(20, 21)))
 
 
 def test_nothing_is_exported_where_nothing_is_left(tmp_path):

@@ -28,6 +28,7 @@ REFERENCE = CAMERAS[0]
 MAX_SKEW = ObservationSpec().max_skew  # [s]
 
 _FOR_EVER = 1e6  # [s]
+_LATE = 0.75  # [-] of a step by which an image may come later than even steps would have it, before one is missing
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -78,7 +79,7 @@ def pace(stamps_ns: Stamps, rate: float) -> tuple[list[int], list[int]]:
             due = due + step if stamp_ns - due < step / 2 else stamp_ns + step
     missing = []
     for a, b in itertools.pairwise(stamps_ns[taken].tolist()):
-        missing += [a + round(k * step) for k in range(1, int((b - a) / step + 0.5))]
+        missing += [a + round(k * step) for k in range(1, int((b - a) / step + 1 - _LATE))]
     return taken, missing
 
 

@@ -35,8 +35,9 @@ _MARK = "kinema.json"  # in a finished data set: where it comes from
 class Part:
     """What came of one episode; `left_out` says why it isn't in the data set, '' where it is.
 
-    source       SHA-256 over the episode's files
-    fingerprint  SHA-256 over these and all that the export was told
+    source        SHA-256 over the episode's files
+    fingerprint   SHA-256 over these and all that the export was told
+    frames, lost  how many steps it has, and how many are missing between them
     """
 
     name: str
@@ -45,6 +46,7 @@ class Part:
     fingerprint: str
     left_out: str
     frames: int
+    lost: int
     text: str
     facts: dict[str, Any]
 
@@ -139,14 +141,15 @@ def _one(job: _Job) -> Part:
         return there
     shutil.rmtree(job.part, ignore_errors=True)
     job.part.mkdir(parents=True)
-    left_out, frames, text, label = "", 0, "", {}
+    left_out, frames, lost, text, label = "", 0, 0, "", {}
     try:
         taken = take(job.name, job.folder, job.rate, job.latencies)
         job.form.write_part(taken, job.part)
-        frames, text, label = len(taken.state), taken.facts.text, _label(taken.facts)
+        frames, lost = len(taken.state), taken.lost
+        text, label = taken.facts.text, _label(taken.facts)
     except KinemaError as error:
         left_out = str(error)
-    part = Part(job.name, job.part, source, fingerprint, left_out, frames, text, label)
+    part = Part(job.name, job.part, source, fingerprint, left_out, frames, lost, text, label)
     _write_part(part)
     return part
 
@@ -176,7 +179,8 @@ def _about(parts: Sequence[Part], form: Format, rate: int, latencies: Latencies 
         "latencies": latencies.model_dump(mode="json") if latencies else "as recorded",
         "state": list(STATE),
         "episodes": [
-            {"name": part.name, "text": part.text, "frames": part.frames, "sha256": part.source} | part.facts
+            {"name": part.name, "text": part.text, "frames": part.frames, "lost": part.lost, "sha256": part.source}
+            | part.facts
             for part in exported
         ],
         "left_out": [{"name": part.name, "reason": part.left_out} for part in parts if part.left_out],

@@ -19,7 +19,8 @@ RATE = 30  # [Hz]
 STATE = ("x", "y", "z", "r11", "r21", "r31", "r12", "r22", "r32", "width", "force")
 
 _SHORTEST = 1.0  # [s] of what is worth exporting
-_UNEVEN = 0.5  # [-] of a period by which two steps may be closer or farther apart than one period
+_LOST = 0.02  # [-] of an episode's steps that may be lost
+_FARTHEST = 2.75  # [-] periods from one step to the next: one between them is lost, and both jitter
 
 
 class LeftOutError(KinemaError):
@@ -33,6 +34,7 @@ class Take:
     state      (n, 11) float32: T_base_tcp as position [m] and the first two columns of the rotation, jaw opening [m],
                grasp force [N]; columns in the order of STATE
     stamps_ns  (n,) acquisition of the reference camera's images [ns, Kinema time]
+    lost       how many steps are missing between these, each alone
     frames     camera name -> (n,) which of the episode's images belongs to each step
     """
 
@@ -41,26 +43,31 @@ class Take:
     rate: int
     state: NDArray[np.float32]
     stamps_ns: NDArray[np.int64]
+    lost: int
     frames: Mapping[str, NDArray[np.int64]]
     episode: Episode
 
 
 def _steps(aligned: Aligned, rate: int) -> None:
-    """Refuse what can't be a row of evenly spaced steps."""
-    if aligned.rejected:
-        stamp_ns, reason = aligned.rejected[0]
-        more = f" (and {len(aligned.rejected) - 1} more)" if len(aligned.rejected) > 1 else ""
-        raise LeftOutError(f"the step at {stamp_ns} can't be aligned: {reason}{more}")
-    if len(aligned.stamps_ns) < _SHORTEST * rate:
-        raise LeftOutError(f"has {len(aligned.stamps_ns)} steps, wanted are at least {_SHORTEST * rate:.0f}")
+    """Refuse what can't be rows of even steps, but for a few that are lost one at a time."""
+    count, lost = len(aligned.stamps_ns), len(aligned.rejected)
+    if count < _SHORTEST * rate:
+        why = f"; the first that can't be aligned: {aligned.rejected[0][1]}" if lost else ""
+        raise LeftOutError(f"has {count} steps, wanted are at least {_SHORTEST * rate:.0f}{why}")
     if len(np.unique(aligned.segment)) > 1:
         raise LeftOutError("the tracker jumped: what came before and after do not belong together")
-    periods = np.diff(aligned.stamps_ns) * 1e-9 * rate
-    worst = int(np.abs(periods - 1.0).argmax())
-    if abs(periods[worst] - 1.0) > _UNEVEN:
+    if lost > _LOST * count:
+        stamp_ns, reason = aligned.rejected[0]
         raise LeftOutError(
-            f"steps are {periods[worst] / rate * 1e3:.0f} ms apart at {aligned.stamps_ns[worst]}; "
-            f"at {rate} Hz they are {1e3 / rate:.0f} ms apart"
+            f"{lost} of {count + lost} steps can't be aligned, allowed are {_LOST:.0%}; "
+            f"the first is at {stamp_ns}: {reason}"
+        )
+    periods = np.diff(aligned.stamps_ns) * 1e-9 * rate
+    worst = int(periods.argmax())
+    if periods[worst] > _FARTHEST:
+        raise LeftOutError(
+            f"two steps are {periods[worst] / rate * 1e3:.0f} ms apart at {aligned.stamps_ns[worst]}; "
+            f"at {rate} Hz they are {1e3 / rate:.0f} ms apart, and one between two may be lost"
         )
 
 
@@ -86,4 +93,4 @@ def take(name: str, folder: Path, rate: int = RATE, latencies: Latencies | None 
     episode = Episode.open(folder)
     aligned = align_episode(episode, rate=rate, latencies=latencies)
     _steps(aligned, rate)
-    return Take(name, facts, rate, _state(aligned), aligned.stamps_ns, aligned.frames, episode)
+    return Take(name, facts, rate, _state(aligned), aligned.stamps_ns, len(aligned.rejected), aligned.frames, episode)
