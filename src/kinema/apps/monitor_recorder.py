@@ -54,7 +54,11 @@ class Recorder:
 def _headline(r: Recorder) -> tuple[str, str, str]:
     """Colour, headline and explanation."""
     if r.phase is Phase.RECORDING:
-        return _RECORDING, f"● REC  {int(r.duration) // 60}:{r.duration % 60:04.1f}", "press Stop, or squeeze the jaw twice quickly"
+        return (
+            _RECORDING,
+            f"● REC  {int(r.duration) // 60}:{r.duration % 60:04.1f}",
+            "press Stop, or squeeze the jaw twice quickly",
+        )
     if r.phase is Phase.SAVING:
         return _SAVING, "SAVING", "the episode is written and judged"
     if r.problems:
