@@ -6,15 +6,16 @@ calibration file.
 """
 
 import threading
+import time
 from collections import deque
 
 from std_srvs.srv import Trigger
 
 from kinema import cell_file
 from kinema.calibration.bundle import load_bundle
-from kinema.clock import now_ns
+from kinema.clock import now_ns, to_seconds
 from kinema.devices.virtual import VirtualPoseTracker
-from kinema.errors import ConfigError
+from kinema.errors import ConfigError, DeviceError
 from kinema.geometry import Pose
 from kinema.interfaces import TrackedPose
 from kinema.perception.tool_pose import ToolPose, anchor
@@ -24,6 +25,8 @@ from kinema_ros.node import Node, Parameter, spin
 
 _TIMEOUT = 0.1  # [s] of one wait for a sample
 _REST = 100  # samples that an anchor is made of: half a second
+_GAP_NS = 100_000_000  # between two samples, beyond which they do not belong to one rest
+_SILENCE = 1.0  # [s] after which there is nothing to anchor by
 _TF_EVERY = 4  # samples: 50 Hz
 
 
@@ -47,6 +50,7 @@ class PoseTrackerNode(Node):
         self._tool = ToolPose(self._calibration.T_tracker_tcp)
         self._lock = threading.Lock()
         self._recent: deque[TrackedPose] = deque(maxlen=_REST)
+        self._arrived_ns = 0
         self._samples = 0
         self._anchored: int | None = None  # the segment in which T_base_world was found
         self._device = VirtualPoseTracker(serial)
@@ -68,11 +72,13 @@ class PoseTrackerNode(Node):
 
     def _read(self) -> None:
         tracked = self._device.read(_TIMEOUT)
+        if tracked is None:
+            return
         with self._lock:
-            if tracked is None:
-                self._recent.clear()  # what was before a silence says nothing of now
-                return
+            if self._recent and tracked.stamp_ns - self._recent[-1].stamp_ns > _GAP_NS:
+                self._recent.clear()  # what was before says nothing of now
             self._recent.append(tracked)
+            self._arrived_ns = time.monotonic_ns()
             segment = self._tool.segment
             T_world_tcp = self._tool.take(tracked)
         if self._tool.segment != segment:
@@ -87,6 +93,9 @@ class PoseTrackerNode(Node):
 
     def _anchor(self, request: Trigger.Request, response: Trigger.Response) -> str:
         with self._lock:
+            silent = to_seconds(time.monotonic_ns() - self._arrived_ns)
+            if silent > _SILENCE:
+                raise DeviceError(f"the tracker has been silent for {silent:.1f} s; look after its cable")
             samples = tuple(self._recent)
             T_base_world = anchor(self._calibration.T_base_dock, samples, self._calibration.T_tracker_tcp)
             self._stand(T_base_world)
