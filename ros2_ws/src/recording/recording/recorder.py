@@ -32,7 +32,7 @@ from kinema.episodes.pipeline import Encoding
 from kinema.episodes.quality import LIMITS
 from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD
 from kinema.episodes.recording import Recording, unfinished
-from kinema.episodes.session import REQUIRED, Phase, Session, problems
+from kinema.episodes.session import REQUIRED, Phase, Session, problems, trouble
 from kinema.episodes.surroundings import Surroundings
 from kinema.episodes.writer import new_folder
 from kinema.errors import KinemaError, RecordingError
@@ -337,13 +337,12 @@ class Recorder(Node):
     def _tell(self, session: Session) -> None:
         """Go on with a session whose message is worth saying: in the terminal, and to the ear."""
         self._session, self._told_ns = session, time.monotonic_ns()
-        kind = session.message.partition(" ")[0]
-        trouble = kind in ("REJECTED", "REFUSED:", "LOST")
-        if kind in ("REJECTED", "LOST"):
-            self.get_logger().error(session.message)
-        elif not trouble:  # who asked for what was refused logs it
+        kind, bad = session.message.partition(" ")[0], trouble(session.message)
+        if not bad:
             self.get_logger().info(session.message)
-        cue = {"recording": "began", "saved": "saved", "discarded": "discarded"}.get(kind, "trouble" if trouble else "")
+        elif kind != "REFUSED:":  # who asked for what was refused logs it
+            self.get_logger().error(session.message)
+        cue = {"recording": "began", "saved": "saved", "discarded": "discarded"}.get(kind, "trouble" if bad else "")
         if cue:
             self._cue.give(cue, session.message.replace(session.episode, "") if session.episode else session.message)
 
