@@ -384,9 +384,10 @@ def test_what_is_damaged_or_not_there_is_named(good, tmp_path):
     file = out / dataset.index["episodes"][1]["file"]
     whole = file.read_bytes()
     file.unlink()
-    file.write_bytes(whole[:-200])
-    with pytest.raises(EpisodeError, match="cut short"):
-        ShardDataset(out).state(1)
+    for length in (10, 100, len(whole) - 200):
+        file.write_bytes(whole[:length])
+        with pytest.raises(EpisodeError, match="cut short"):
+            ShardDataset(out).state(1)
     with pytest.raises(EpisodeError, match=rf"{file.name}: is missing or damaged"):
         dataset.verify()
     with pytest.raises(EpisodeError, match=r"index.json: cannot be read"):

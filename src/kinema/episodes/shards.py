@@ -155,6 +155,8 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if bytes(data[: len(_MAGIC)]) != _MAGIC:
         raise EpisodeError(f"{file}: is no shard")
     length = int.from_bytes(bytes(data[len(_MAGIC) : begin]), "little")
+    if begin + length > len(data):
+        raise EpisodeError(f"{file}: is cut short in its header; export it again")
     header = json.loads(bytes(data[begin : begin + length]))
     if header.pop("version") != VERSION:
         raise EpisodeError(f"{file}: is of another version, allowed is {VERSION}; export it again")
