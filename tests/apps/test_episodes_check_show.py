@@ -173,8 +173,8 @@ def test_show_writes_a_sheet_with_a_row_a_camera_and_plots(tmp_path, capsys):
     record(tmp_path / "t/1", success=True)
     assert cli.main(["episodes", "show", str(tmp_path / "t"), "--out", str(tmp_path / "out"), "--moments", "5"]) == 0
     files = capsys.readouterr().out.split()
-    assert files == [str(tmp_path / f"out/t/1_{name}") for name in ("sheet.jpg", "plots.png")]
-    sheet, drawn = (cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB) for file in files)
+    assert files == [str(tmp_path / f"out/t/1_{name}") for name in ("plots.png", "sheet.jpg")]
+    drawn, sheet = (cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB) for file in files)
     heights = [
         np.flatnonzero((np.abs(sheet.astype(int) - colour).max(axis=2) < 25).any(axis=1)).mean()
         for colour in COLOURS.values()
@@ -183,6 +183,17 @@ def test_show_writes_a_sheet_with_a_row_a_camera_and_plots(tmp_path, capsys):
     assert all(share(sheet, colour) > 0.15 for colour in COLOURS.values())
     assert sheet.shape[1] == pytest.approx(1600, abs=30)
     assert drawn.shape == (900, 1400, 3) and len(np.unique(drawn.reshape(-1, 3), axis=0)) > 100
+
+
+def test_show_draws_what_it_can_and_names_the_rest(tmp_path, capsys):
+    record(tmp_path / "in/t/1", finish=False)
+    record(tmp_path / "in/t/2", cameras=("gripper", "right"))
+    record(tmp_path / "in/t/3")
+    assert cli.main(["episodes", "show", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr()
+    drawn = [path.rpartition("/")[2] for path in told.out.split()]
+    assert drawn == ["2_plots.png", "3_plots.png", "3_sheet.jpg"]
+    assert "kinema episodes recover" in told.err and "no moment can be aligned" in told.err
 
 
 def test_plots_draw_a_jump_and_missing_tags_in_red(tmp_path):
