@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kinema.apps.console import console
 from kinema.calibration.bundle import LATENCY
 from kinema.calibration.files import Latencies, load
 from kinema.episodes.export import Format, Part, Summary, export
 from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.reader import find
+from kinema.episodes.rows import RATE
 from kinema.episodes.shards import Shards
-from kinema.episodes.take import RATE
 from kinema.errors import ConfigError
 
 FORMATS = ("lerobot", "shards")
@@ -55,15 +56,15 @@ def _format(arguments: argparse.Namespace) -> Format:
 
 
 def _show(summary: Summary, arguments: argparse.Namespace, seconds: float) -> None:
-    console = Console()
+    out = console()
     if summary.left_out:
         table = Table("left out", "because")
         for part in summary.left_out:
             table.add_row(part.name, part.left_out)
-        console.print(table)
+        out.print(table)
     frames = sum(part.frames for part in summary.exported)
     origins = ", ".join(sorted({part.facts["calibration_origin"] or "unknown" for part in summary.exported}))
-    console.print(
+    out.print(
         f"{len(summary.exported)} of {len(summary.parts)} episodes, {frames} steps, in {arguments.out} "
         f"({60 * len(summary.parts) / seconds:.0f} episodes/min)\n"
         f"calibration: {origins}\nfingerprint: {summary.fingerprint}"

@@ -24,7 +24,7 @@ import cv2
 import kinema
 from kinema.calibration.files import Latencies
 from kinema.episodes.facts import Facts
-from kinema.episodes.take import RATE, STATE, Take, take
+from kinema.episodes.rows import RATE, STATE, Rows, read_rows
 from kinema.errors import EpisodeError, KinemaError
 
 _PART = "part.json"
@@ -63,7 +63,7 @@ class Format(Protocol):
         """As JSON; they belong to the fingerprint."""
         ...
 
-    def write_part(self, take: Take, folder: Path) -> None:
+    def write_part(self, rows: Rows, folder: Path) -> None:
         """Make of one episode whatever `assemble` needs, in a folder of its own; runs in any process."""
         ...
 
@@ -143,10 +143,10 @@ def _one(job: _Job) -> Part:
     job.part.mkdir(parents=True)
     left_out, frames, lost, text, label = "", 0, 0, "", {}
     try:
-        taken = take(job.name, job.folder, job.rate, job.latencies)
-        job.form.write_part(taken, job.part)
-        frames, lost = len(taken.state), taken.lost
-        text, label = taken.facts.text, _label(taken.facts)
+        rows = read_rows(job.name, job.folder, job.rate, job.latencies)
+        job.form.write_part(rows, job.part)
+        frames, lost = len(rows.state), rows.lost
+        text, label = rows.facts.text, _label(rows.facts)
     except KinemaError as error:
         left_out = str(error)
     part = Part(job.name, job.part, source, fingerprint, left_out, frames, lost, text, label)

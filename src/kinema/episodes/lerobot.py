@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from kinema.chunk import Image
 from kinema.episodes.export import Part, place, write_json
+from kinema.episodes.rows import STATE, Rows
 from kinema.episodes.statistics import COUNTED, LEVELS, Counts, Statistics, count_levels, of_levels, of_numbers
-from kinema.episodes.take import STATE, Take
 from kinema.errors import EpisodeError
 
 VERSION = "v3.0"
@@ -53,11 +53,11 @@ class LeRobot:
     def options(self) -> dict[str, Any]:
         return asdict(self)
 
-    def write_part(self, take: Take, folder: Path) -> None:
-        numbers: dict[str, np.ndarray] = {"state": take.state}
-        for camera, indices in take.frames.items():
-            images = (take.episode.image(camera, int(i)) for i in indices)
-            levels, shape = _encode(folder / f"{camera}.mp4", images, take.rate, self.crf)
+    def write_part(self, rows: Rows, folder: Path) -> None:
+        numbers: dict[str, np.ndarray] = {"state": rows.state}
+        for camera, indices in rows.frames.items():
+            images = (rows.episode.image(camera, int(i)) for i in indices)
+            levels, shape = _encode(folder / f"{camera}.mp4", images, rows.rate, self.crf)
             numbers |= {f"levels/{camera}": levels, f"size/{camera}": np.array(shape)}
         np.savez(folder / _NUMBERS, allow_pickle=False, **numbers)
 

@@ -1,4 +1,4 @@
-"""One recorded episode as every export gets it: chosen, aligned, and as evenly spaced rows of numbers."""
+"""An episode as rows, one a step: what every data set is made of. Which episodes are fit for that is decided here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ RATE = 30  # [Hz]
 STATE = ("x", "y", "z", "r11", "r21", "r31", "r12", "r22", "r32", "width", "force")
 
 _SHORTEST = 1.0  # [s] of what is worth exporting
-_LOST = 0.02  # [-] of an episode's steps that may be lost
+LOST = 0.02  # [-] of an episode's steps that may be lost
 _FARTHEST = 2.75  # [-] periods from one step to the next: one between them is lost, and both jitter
 
 
@@ -28,8 +28,8 @@ class LeftOutError(KinemaError):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Take:
-    """One episode as every format gets it, one row a step at `rate` [Hz].
+class Rows:
+    """What any format gets of one episode, one row a step at `rate` [Hz].
 
     state      (n, 11) float32: T_base_tcp as position [m] and the first two columns of the rotation, jaw opening [m],
                grasp force [N]; columns in the order of STATE
@@ -48,6 +48,18 @@ class Take:
     episode: Episode
 
 
+def apart(aligned: Aligned) -> str:
+    """Where more than one step in a row is lost, '' when none are."""
+    periods = np.diff(aligned.stamps_ns) * 1e-9 * aligned.rate
+    if not len(periods) or periods.max() <= _FARTHEST:
+        return ""
+    worst, rate = int(periods.argmax()), aligned.rate
+    return (
+        f"two steps are {periods[worst] / rate * 1e3:.0f} ms apart at {aligned.stamps_ns[worst]}; "
+        f"at {rate:g} Hz they are {1e3 / rate:.0f} ms apart, and one between two may be lost"
+    )
+
+
 def _steps(aligned: Aligned, rate: int) -> None:
     """Refuse what can't be rows of even steps, but for a few that are lost one at a time."""
     count, lost = len(aligned.stamps_ns), len(aligned.rejected)
@@ -56,19 +68,14 @@ def _steps(aligned: Aligned, rate: int) -> None:
         raise LeftOutError(f"has {count} steps, wanted are at least {_SHORTEST * rate:.0f}{why}")
     if len(np.unique(aligned.segment)) > 1:
         raise LeftOutError("the tracker jumped: what came before and after do not belong together")
-    if lost > _LOST * count:
+    if lost > LOST * count:
         stamp_ns, reason = aligned.rejected[0]
         raise LeftOutError(
-            f"{lost} of {count + lost} steps can't be aligned, allowed are {_LOST:.0%}; "
+            f"{lost} of {count + lost} steps can't be aligned, allowed are {LOST:.0%}; "
             f"the first is at {stamp_ns}: {reason}"
         )
-    periods = np.diff(aligned.stamps_ns) * 1e-9 * rate
-    worst = int(periods.argmax())
-    if periods[worst] > _FARTHEST:
-        raise LeftOutError(
-            f"two steps are {periods[worst] / rate * 1e3:.0f} ms apart at {aligned.stamps_ns[worst]}; "
-            f"at {rate} Hz they are {1e3 / rate:.0f} ms apart, and one between two may be lost"
-        )
+    if hole := apart(aligned):
+        raise LeftOutError(hole)
 
 
 def _state(aligned: Aligned) -> NDArray[np.float32]:
@@ -81,8 +88,8 @@ def _state(aligned: Aligned) -> NDArray[np.float32]:
     return state
 
 
-def take(name: str, folder: Path, rate: int = RATE, latencies: Latencies | None = None) -> Take:
-    """One episode aligned; raises LeftOutError, saying why, for one that doesn't belong into a data set."""
+def read_rows(name: str, folder: Path, rate: int = RATE, latencies: Latencies | None = None) -> Rows:
+    """The rows of one episode; raises LeftOutError, saying why, for one that doesn't belong into a data set."""
     facts = facts_file.load(folder)
     if not facts.finished:
         raise LeftOutError("is not finished: `kinema episodes recover` it first")
@@ -93,4 +100,4 @@ def take(name: str, folder: Path, rate: int = RATE, latencies: Latencies | None 
     episode = Episode.open(folder)
     aligned = align_episode(episode, rate=rate, latencies=latencies)
     _steps(aligned, rate)
-    return Take(name, facts, rate, _state(aligned), aligned.stamps_ns, len(aligned.rejected), aligned.frames, episode)
+    return Rows(name, facts, rate, _state(aligned), aligned.stamps_ns, len(aligned.rejected), aligned.frames, episode)
