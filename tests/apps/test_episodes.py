@@ -97,6 +97,22 @@ def test_every_command_of_the_tables_is_there(table):
         assert text and not text.endswith("."), name
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "f", "--moments", "0"],
+        ["replay", "f", "--jobs", "0"],
+        ["export", "lerobot", "--out", "o", "--rate", "-30"],
+        ["export", "lerobot", "--out", "o", "--crf", "52"],
+        ["export", "shards", "--out", "o", "--quality", "0"],
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_before_any_work(words, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["episodes", *words])
+    assert words[-2] in capsys.readouterr().err
+
+
 def test_a_command_that_is_not_there_is_refused_with_those_that_are(capsys):
     with pytest.raises(SystemExit):
         cli.main(["episodes", "delete"])

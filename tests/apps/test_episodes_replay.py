@@ -49,7 +49,8 @@ def test_a_demonstration_in_a_wrong_frame_fails():
 def test_the_command_tells_what_came_of_it(capsys):
     folder = next(iter(RECORDED.values()))
     assert cli.main(["episodes", "replay", str(folder), "--jobs", "1"]) == 0
-    assert "1 of 1 replayed demonstrations did the task again" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1 of 1 replayed demonstrations did the task again" in shown and "calibration: simulator truth" in shown
 
 
 def test_what_was_not_recorded_in_the_virtual_cell_cannot_be_replayed_there(tmp_path, capsys):

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kinema import cell_file, paths
+from kinema.apps.cli import positive
 from kinema.apps.console import console
 from kinema.apps.lockstep_recording import Recipe, Recorded, folder, record
 from kinema.clock import to_seconds
@@ -91,9 +92,11 @@ def _size(text: str) -> tuple[int, int]:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="pick_and_place", choices=TASKS)
     parser.add_argument("--split", default="train", choices=SPLITS)
-    parser.add_argument("--episodes", type=int, default=20, help="how many good ones, default %(default)s")
+    parser.add_argument("--episodes", type=positive, default=20, help="how many good ones, default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="the first scenario's seed; the others follow")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes, default: the cores")
+    parser.add_argument(
+        "--jobs", type=positive, default=len(os.sched_getaffinity(0)), help="processes, default: the cores"
+    )
     parser.add_argument("--out", type=Path, default=paths.root() / "episodes", help="default: %(default)s")
     parser.add_argument("--image-size", type=_size, default=DEFAULT_SIZE, help="default: 320x240")
     parser.add_argument("--quality", type=int, default=90, choices=range(1, 101), metavar="1..100", help="of the JPEGs")

@@ -8,7 +8,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kinema import cell_file
+from kinema.apps.cli import positive
 from kinema.apps.console import console
 from kinema.apps.lockstep import LATENCY, EpisodeResult, interval, run_episode
 from kinema.control.messages import Mode
@@ -67,7 +68,7 @@ def _live(folder: Path, arguments: argparse.Namespace) -> int:
     return subprocess.run([*command, *([f"mode:={arguments.mode}"] if arguments.mode else [])], check=False).returncode
 
 
-def _show(results: Mapping[str, EpisodeResult | str], robot: str) -> None:
+def _show(results: Mapping[str, EpisodeResult | str], robot: str, origins: Collection[str]) -> None:
     table = Table(Column("episode", overflow="fold"), "outcome", box=None, pad_edge=False)
     table.add_column("s", justify="right")
     for name, result in results.items():
@@ -83,7 +84,8 @@ def _show(results: Mapping[str, EpisodeResult | str], robot: str) -> None:
     out.print(table)
     out.print(
         f"{robot}, {LATENCY * 1000:.0f} ms: {successes} of {len(replayed)} replayed demonstrations did the task again "
-        f"(95 % interval {100 * low:.0f}..{100 * high:.0f} %, Wilson)",
+        f"(95 % interval {100 * low:.0f}..{100 * high:.0f} %, Wilson)\n"
+        f"calibration: {', '.join(sorted(origins))}",
         soft_wrap=True,
     )
 
@@ -93,7 +95,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="virtual_ur5e")
     parser.add_argument("--mode", type=Mode, choices=Mode, help="default: the cell file's")
     parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
+    parser.add_argument(
+        "--jobs", type=positive, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)"
+    )
     parser.add_argument("--live", action="store_true", help="on the ROS graph instead of in lockstep; one episode")
 
 
@@ -119,5 +123,6 @@ def run(arguments: argparse.Namespace) -> int:
     reasons = [result for result in told.values() if isinstance(result, str)]
     if len(reasons) == len(told):
         raise EpisodeError(reasons[0])
-    _show(told, arguments.robot)
+    replayed = (facts_file.load(folder) for folder, result in results.items() if not isinstance(result, str))
+    _show(told, arguments.robot, {facts.calibration_origin or "unknown" for facts in replayed})
     return 0

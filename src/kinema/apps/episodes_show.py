@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 
 from kinema import paths
+from kinema.apps.cli import positive
 from kinema.chunk import Image
 from kinema.episodes.check import check
 from kinema.episodes.reader import Episode, find
@@ -24,7 +25,7 @@ def _save(path: Path, image: Image) -> None:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="an episode, or a folder of them")
     parser.add_argument("--out", type=Path, help="default: runs/episodes in the checkout")
-    parser.add_argument("--moments", type=int, default=8, help="columns of the sheet, default: %(default)s")
+    parser.add_argument("--moments", type=positive, default=8, help="columns of the sheet, default: %(default)s")
 
 
 def _show(folder: Path, out: Path, moments: int) -> None:
