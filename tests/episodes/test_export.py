@@ -301,6 +301,15 @@ def test_the_lerobot_videos_show_the_recorded_images_at_their_times(lerobot, goo
             assert abs(error[:, -8:].mean()) < 1.5  # the ground, by 3 levels lighter in the next image
 
 
+def test_the_lerobot_metadata_name_what_carried_the_tool(tmp_path, lerobot):
+    record(tmp_path / "in/t/1", "do it", robot="virtual_ur5e")
+    export(find(tmp_path / "in"), tmp_path / "out", LeRobot())
+    robots = [
+        json.loads((folder / "meta/info.json").read_text())["robot_type"] for folder in (lerobot, tmp_path / "out")
+    ]
+    assert robots == ["kinema_handheld_gripper", "virtual_ur5e"]
+
+
 def test_images_of_two_sizes_do_not_go_into_one_lerobot_set(tmp_path):
     record(tmp_path / "in/small", "do it")
     record(tmp_path / "in/wide", "do it", size=(80, 60))
