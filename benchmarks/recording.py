@@ -300,10 +300,14 @@ def measure(wanted: dict[Compression, float]) -> None:
     Console(width=100).print(table)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jpeg", type=float, default=600.0)
     parser.add_argument("--raw", type=float, default=60.0)
     parser.add_argument("--png", type=float, default=10.0)
     arguments = parser.parse_args()
     measure({"jpeg": arguments.jpeg, "none": arguments.raw, "png": arguments.png})
+
+
+if __name__ == "__main__":
+    main()
