@@ -170,6 +170,13 @@ def test_a_folder_that_is_something_else_is_not_touched(good, tmp_path):
     assert (tmp_path / "thesis/chapter.txt").read_text() == "precious"
 
 
+def test_a_set_behind_a_link_is_replaced_where_it_is(good, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "disk/set")
+    for _ in range(2):
+        export(find(good), tmp_path / "link", Shards())
+    assert (tmp_path / "link").is_symlink() and len(ShardDataset(tmp_path / "disk/set")) == 3
+
+
 # ---- the numbers
 
 

@@ -218,6 +218,7 @@ def export(
     `latencies` is a better measurement than those in force at the recording. Raises EpisodeError when `out` holds
     something else than a data set made by this, or when no episode is left.
     """
+    out = out.resolve()  # a data set behind a link is replaced where it is
     if out.exists() and not (out / _MARK).is_file():
         raise EpisodeError(
             f"{out}: is there already and is no data set of `kinema episodes export`; give another --out"
