@@ -10,7 +10,7 @@ from kinema.episodes.messages import typestore
 from kinema.episodes.pipeline import Encoding, Failure, Pipeline
 from kinema.episodes.quality import Limits, Quality
 from kinema.episodes.quality_monitor import QualityMonitor
-from kinema.episodes.writer import EpisodeWriter, copy_calibration
+from kinema.episodes.writer import EpisodeWriter, being_written, copy_calibration
 from kinema.errors import RecordingError
 from kinema.topics import Topic, topic
 
@@ -92,6 +92,6 @@ class Recording:
 
 
 def unfinished(root: Path) -> list[Path]:
-    """Folders below `root` of episodes whose recorder did not come to close the bag (FAULTS F26)."""
+    """Folders below `root` of episodes whose recorder is gone and did not come to close the bag (FAULTS F26)."""
     folders = sorted(file.parent for file in root.glob(f"*/*/{facts_file.FILE}"))
-    return [folder for folder in folders if not (folder / METADATA).exists()]
+    return [folder for folder in folders if not (folder / METADATA).exists() and not being_written(folder)]

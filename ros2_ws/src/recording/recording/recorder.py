@@ -168,7 +168,7 @@ class Recorder(Node):
             self._start("with the policy", _stamp_ns(event))
         if self._recording is not None:
             self._recording.put(row, arrival_ns, message)
-        self._surroundings.take(row, message)
+        self._surroundings.take(row, arrival_ns, message)
         if event is not None and event.kind == "outcome":
             self._success = bool(json.loads(event.data)["success"])
             self._amend()
@@ -180,6 +180,7 @@ class Recorder(Node):
     def _start(self, how: str, began_ns: int | None = None) -> str:
         """Begin an episode, or raise RecordingError with everything that is missing."""
         self._session = self._session.look(self._missing())
+        self._success = self._judged = None  # what is marked from now on belongs to no episode before
         try:
             if not self._active:
                 raise RecordingError("the recorder is not active: activate it first")
@@ -190,7 +191,6 @@ class Recorder(Node):
             raise
         for row, message in self._latched.values():
             self._recording.put(row, now_ns(), message)
-        self._success = self._judged = None
         self._tell(self._session.start(str(self._recording.folder)))
         return f"recording {self._recording.folder}, begun {how}"
 
@@ -332,7 +332,10 @@ class Recorder(Node):
         facts = self._judged
         if facts is not None and facts.success is None and self._success is not None:
             self._judged = facts.replace(success=self._success)
-            facts_file.save(Path(self._session.episode), self._judged)
+            try:
+                facts_file.save(Path(self._session.episode), self._judged)
+            except OSError as error:
+                self.get_logger().error(f"{self._session.episode}: its outcome was not written: {error.strerror}")
 
     def _tell(self, session: Session) -> None:
         """Go on with a session whose message is worth saying: in the terminal, and to the ear."""
