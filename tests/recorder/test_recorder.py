@@ -44,6 +44,7 @@ def test_an_episode_by_service_holds_every_message_and_says_what_it_is(recorder)
     assert facts.calibration_origin == "simulator truth" and facts.simulated and facts.T_base_world.source == "file"
     assert facts.messages["/tf_static"] == facts.messages["task"] == 1 and facts.dropped == {}
     assert facts.quality.tracker.jumps == 0 and facts.quality.duration > 2.4
+    assert 0 < facts.disk_free <= shutil.disk_usage(folder).total
     copied = {file.name for file in (folder / "calibration").iterdir()}
     assert {"latency.yaml", "gripper.yaml", "jaw.yaml", "T_tracker_tcp.yaml"} <= copied
 
@@ -143,6 +144,9 @@ def test_what_is_missing_is_refused_before_anything_is_written_with_the_remedy(r
     assert not running.folder.exists()
     assert running.start().parent.name == "open-the-drawer"
     assert "cannot change" in graph.call("set_task", text="something else").message
+    running.lasts(1.2)
+    (calibration / "jaw.yaml").touch()
+    assert "calibration file has changed meanwhile" in facts_file.load(running.stop()).rejected
 
 
 def test_f12_a_jump_of_the_tracker_rejects_the_episode_at_once_and_keeps_it(recorder):

@@ -109,6 +109,7 @@ class Recorder(Node):
         self._session = Session()
         self._active = False
         self._recording: Recording | None = None
+        self._calibration: list[tuple[Path, int]] = []  # the files that it was begun with
         self._success: bool | None = None
         self._judged: Facts | None = None  # of the last episode that was saved
         self._saving: _Saving | None = None
@@ -189,6 +190,7 @@ class Recorder(Node):
         except RecordingError as error:
             self._tell(self._session.refused(str(error)))
             raise
+        self._calibration = self._papers.files()
         for row, message in self._latched.values():
             self._recording.put(row, now_ns(), message)
         self._tell(self._session.start(str(self._recording.folder)))
@@ -199,10 +201,14 @@ class Recorder(Node):
         session = self._session.stop(how)
         recording, self._recording = self._recording, None
         assert recording is not None
+        if self._papers.files() != self._calibration:
+            changed = "a calibration file has changed meanwhile: the copies in the episode do not hold for all of it"
+            interrupted = f"{interrupted}; {changed}" if interrupted else changed
         facts = recording.facts.replace(
             ended_ns=max(ended_ns or self._surroundings.stamp_ns, recording.facts.began_ns),
             ended=how,
             success=self._judge(),
+            disk_free=free(self._root),
         )
         monitor = self._surroundings.hand_over()
         self._saving = _Saving(lambda: recording.finish(facts, monitor, self._limits, interrupted))
