@@ -41,6 +41,20 @@ def _table(context: object) -> list:
         raise RuntimeError("gesture:=false with episodes above 0: the simulated person knows no other way to begin")
 
     place = ("--cell", cell)
+    recorder = node(
+        "recording",
+        "recorder",
+        "recorder",
+        cell=cell,
+        trigger="operator",
+        task=task,
+        operator=arguments["operator"],
+        episodes_dir=arguments["episodes_dir"],
+        compression=arguments["compression"],
+        quality=int(arguments["quality"]),
+        gesture=arguments["gesture"] == "true",
+        cue=arguments["cue"],
+    )
     rows = [
         process("handheld", *place, "--task", scenario, "--split", split, "--seed", str(seed)),
         process("renderer", *place),
@@ -49,20 +63,8 @@ def _table(context: object) -> list:
         node("sensor_nodes", "load_cell", "load_cell", cell=cell),
         node("sensor_nodes", "pose_tracker", "pose_tracker", cell=cell),
         node("sensor_nodes", "jaw_tracker", "jaw_tracker", cell=cell),
-        node(
-            "recording",
-            "recorder",
-            "recorder",
-            cell=cell,
-            trigger="operator",
-            task=task,
-            operator=arguments["operator"],
-            episodes_dir=arguments["episodes_dir"],
-            compression=arguments["compression"],
-            quality=int(arguments["quality"]),
-            gesture=arguments["gesture"] == "true",
-            cue=arguments["cue"],
-        ),
+        recorder,
+        ends_with(recorder, "the recordings"),
     ]
     if arguments["monitor"] == "true" and arguments["headless"] == "false":
         rows.append(node("monitor", "recording_monitor", "monitor", cell=cell))

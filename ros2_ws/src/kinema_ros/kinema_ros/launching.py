@@ -49,12 +49,14 @@ def node(package: str, executable: str, name: str, **parameters: object) -> Node
     )
 
 
-def ends_with(script: Node, what: str) -> RegisterEventHandler:
-    """Everything ends when the script does, and fails when it fails; `what` it works at, as in `the episodes`."""
+def ends_with(node: Node, what: str) -> RegisterEventHandler:
+    """Everything ends when the node does, and fails when it fails; `what` it works at, as in `the episodes`."""
 
     def finished(event: object, context: object) -> list:
-        if event.returncode != 0 and not context.is_shutdown:
+        if context.is_shutdown:
+            return []
+        if event.returncode != 0:
             raise RuntimeError(f"{what} broke off (exit code {event.returncode}); see the lines above")
         return [EmitEvent(event=Shutdown(reason=f"{what} are done"))]
 
-    return RegisterEventHandler(OnProcessExit(target_action=script, on_exit=finished))
+    return RegisterEventHandler(OnProcessExit(target_action=node, on_exit=finished))
