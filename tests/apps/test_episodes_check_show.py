@@ -10,7 +10,7 @@ from kinema import paths
 from kinema.apps import cli
 from kinema.clock import NS
 from kinema.episodes import facts as facts_file
-from kinema.episodes.check import check
+from kinema.episodes.check import check, hold_to_alignment, measure
 from kinema.episodes.facts import Facts, ImageFacts, WorldFacts
 from kinema.episodes.messages import JawSample, Picture, StampedPose, compress, encode, typestore
 from kinema.episodes.quality_monitor import QualityMonitor
@@ -33,8 +33,10 @@ def moments(rate: float) -> list[int]:
     return [round(t * NS) for t in np.arange(9.5, 13.5, 1 / rate)]
 
 
-def record(folder, *, jump=0.0, blind=False, raw=False, robot=False, far=0.0, finish=True, cameras=CAMERAS, **facts):
-    """A tool that swings 20 cm along y; `jump` [m] of the tracker at 12 s, `far` [m] away from the base."""
+def record(
+    folder, *, jump=0.0, blind=False, raw=False, robot=False, far=0.0, lost=(), finish=True, cameras=CAMERAS, **facts
+):
+    """A tool that swings 20 cm along y; `jump` [m] of the tracker at 12 s, `far` [m] from the base, `lost` images."""
     calibration = paths.root() / "calibration/virtual"
     copy_calibration(calibration, folder)
     T_tracker_tcp = load_calibration(folder).T_tracker_tcp
@@ -54,7 +56,7 @@ def record(folder, *, jump=0.0, blind=False, raw=False, robot=False, far=0.0, fi
     writer = EpisodeWriter(folder, rows, typestore(), begun)
     rng = np.random.default_rng(0)
     for camera, name in zip(cameras, images, strict=True):
-        for t in moments(30):
+        for t in np.delete(moments(30), lost).tolist():
             noisy = np.clip(np.array(COLOURS[camera]) + rng.integers(-3, 4, (24, 32, 3)), 0, 255).astype(np.uint8)
             picture = Picture(t, camera, noisy)
             writer.write(name, t, encode(typestore(), picture if raw else compress(picture, "jpeg")))
@@ -129,6 +131,16 @@ def test_what_cannot_be_aligned_is_named_with_the_stream_at_fault(tmp_path, caps
     assert any("left/image_raw: nothing was recorded" in fault for fault in episodes["t/1"]["faults"])
     assert any(fault.startswith("alignment: 91 of 91 moments are rejected") for fault in episodes["t/1"]["faults"])
     assert any("jaw width" in fault for fault in episodes["t/2"]["faults"])
+
+
+def test_an_episode_that_no_data_set_would_take_is_rejected_as_soon_as_it_is_closed(tmp_path):
+    for lost, reason in (((40,), ""), ((40, 60), "alignment: 2 of 91 moments are rejected, at most 2% are allowed")):
+        folder = record(tmp_path / f"t/{len(lost)}", lost=lost)
+        facts = facts_file.load(folder)
+        assert measure(Episode.open(folder)).verdict() == facts.rejected == "", "heard one by one they do not matter"
+        judged = hold_to_alignment(folder, facts)
+        assert judged.rejected.startswith(reason) and bool(judged.rejected) == bool(reason)
+        assert facts_file.load(folder) == judged
 
 
 def test_raw_pictures_and_robots_are_checked_as_well(tmp_path, capsys):

@@ -22,6 +22,7 @@ from kinema.calibration.bundle import GRIPPER_CAMERA, SIDE_CAMERAS, Bundle, load
 from kinema.chunk import Image
 from kinema.clock import NS, Every, to_seconds
 from kinema.episodes import facts as facts_file, messages
+from kinema.episodes.check import hold_to_alignment
 from kinema.episodes.facts import Facts, ImageFacts, ScenarioFacts, WorldFacts
 from kinema.episodes.gesture import DoubleSqueeze, Gesture
 from kinema.episodes.messages import TCP, WORLD
@@ -280,7 +281,7 @@ def record(recipe: Recipe, seed: int) -> Recorded:
     draft = recipe.out / f".{recipe.task}_{recipe.split}_{seed}" / target.name
     shutil.rmtree(draft.parent, ignore_errors=True)
     try:
-        facts = _record(recipe, bundle, _happen(drawn, seed, bundle), draft)
+        facts = hold_to_alignment(draft, _record(recipe, bundle, _happen(drawn, seed, bundle), draft))
         rejected = facts.rejected or ("" if facts.success else "the task was not done when the recording ended")
         if rejected:
             return Recorded(seed, drawn.text, None, rejected)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kinema.episodes import facts as facts_file
+from kinema.episodes.check import hold_to_alignment
 from kinema.episodes.facts import Facts
 from kinema.episodes.messages import typestore
 from kinema.episodes.pipeline import Encoding, Failure, Pipeline
@@ -70,7 +71,7 @@ class Recording:
         verdict = "; ".join(filter(None, (interrupted, quality.verdict(limits), self._lost(quality, limits))))
         final = facts.replace(dropped=self.dropped, quality=quality, rejected=verdict)
         try:
-            return self._writer.close(final)
+            return hold_to_alignment(self.folder, self._writer.close(final))
         except OSError as error:
             raise RecordingError(
                 f"{self.folder}: {error.strerror}; free some room, then `kinema episodes recover {self.folder}`"
