@@ -1,5 +1,6 @@
 """The recorder node in a process of its own, and in the test the sensors that it records, at their true rates."""
 
+import resource
 import struct
 import subprocess
 import threading
@@ -206,10 +207,15 @@ class Running:
 
     def lasts(self, seconds: float) -> None:
         """Wait until the present episode is so long."""
-        self.graph.until(lambda state: state.duration > seconds, f"an episode of {seconds} s")
+        self.graph.until(lambda state: state.duration > seconds, f"an episode of {seconds} s", 60.0 + 2 * seconds)
 
     def ready(self) -> None:
         self.graph.until(lambda state: not state.problems, "a recorder without problems")
+
+    def resident(self) -> int:
+        """[bytes] of the process that are in memory."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
 
     def end(self, number: int = 2) -> int:
         """Send a signal, by default SIGINT; the exit code."""
