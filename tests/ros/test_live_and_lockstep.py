@@ -22,13 +22,12 @@ _SHIFTS = np.arange(-0.30, 0.301, 0.01)  # [s] the gesture's end is seen at one 
 
 
 class Difference(NamedTuple):
-    """Medians over an episode: tool [m], opening [m], grasp force [N]; and of the whole: length [s], steps rejected."""
+    """Medians over an episode: tool [m], opening [m], grasp force [N]; and by how much the whole is longer [s]."""
 
     tool: float
     width: float
     force: float
     length: float
-    rejected: int
 
 
 def difference(live: Episode, lockstep: Episode) -> Difference:
@@ -45,7 +44,7 @@ def difference(live: Episode, lockstep: Episode) -> Difference:
         )
 
     lengths = [(e.facts.ended_ns - e.facts.began_ns) * 1e-9 for e in (live, lockstep)]
-    return Difference(*min(map(gaps, _SHIFTS)), abs(lengths[0] - lengths[1]), len(ours.rejected))
+    return Difference(*min(map(gaps, _SHIFTS)), abs(lengths[0] - lengths[1]))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -70,6 +69,6 @@ def test_what_is_recorded_live_equals_what_lockstep_records(launch, tmp_path, ta
     alike = [
         seed
         for seed, d in differences.items()
-        if d.tool < 0.010 and d.width < 0.0005 and d.force < 0.2 and d.length < 0.5 and d.rejected == 0
+        if d.tool < 0.010 and d.width < 0.0005 and d.force < 0.2 and d.length < 1.0
     ]
     assert len(alike) >= 0.9 * len(differences), differences
