@@ -31,6 +31,16 @@ class CalibrationError(KinemaError):
     fault = "F23"
 
 
+class CheckpointError(KinemaError):
+    """A checkpoint that can't be used, or can't be used here (FAULTS F07): names the folder and what is wrong."""
+
+    fault = "F07"
+
+
+class ObservationError(KinemaError):
+    """An observation that a policy can't act on: names what it holds and what the policy needs."""
+
+
 class EpisodeError(KinemaError):
     """An episode that can't be written, read or repaired: names the folder and what is wrong with it."""
 

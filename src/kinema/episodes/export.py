@@ -24,7 +24,8 @@ import cv2
 import kinema
 from kinema.calibration.files import Latencies
 from kinema.episodes.facts import Facts
-from kinema.episodes.take import RATE, STATE, Take, take
+from kinema.episodes.rows import STATE
+from kinema.episodes.take import RATE, Take, take
 from kinema.errors import EpisodeError, KinemaError
 
 _PART = "part.json"

@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 
 from kinema.chunk import Image
 from kinema.episodes.export import Part, place, write_json
+from kinema.episodes.rows import STATE
 from kinema.episodes.statistics import COUNTED, LEVELS, Counts, Statistics, count_levels, of_levels, of_numbers
-from kinema.episodes.take import STATE, Take
+from kinema.episodes.take import Take
 from kinema.errors import EpisodeError
 
 VERSION = "v3.0"

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from kinema.chunk import Image
 from kinema.episodes.export import Part, place, write_json
 from kinema.episodes.messages import CompressedPicture, Picture, compress
+from kinema.episodes.rows import relative
 from kinema.episodes.statistics import Statistics, of_numbers
 from kinema.episodes.take import Take
 from kinema.errors import EpisodeError
-from kinema.geometry import rotation_6d, rotation_from_6d
+from kinema.geometry import Array
 from kinema.perception.align import sized
 
 VERSION = 1
@@ -108,16 +109,11 @@ class Shards:
         write_json(folder / INDEX, index)
 
 
-def _relative(state: Array32) -> Iterator[NDArray[np.float64]]:
-    """Of each lead 1..HORIZON, rows (m, 11): the step's pose in the observation's tcp, change of opening, force."""
+def _relative(state: Array32) -> Iterator[Array]:
+    """Of each lead 1..HORIZON, rows (m, 11): the step as seen from the observation."""
     exact = state.astype(np.float64)
-    position, rotation = exact[:, :3], rotation_from_6d(exact[:, 3:9])
     for lead in range(1, min(HORIZON, len(state) - 1) + 1):
-        back = rotation[:-lead].transpose(0, 2, 1)
-        moved = (back @ (position[lead:] - position[:-lead])[..., None])[..., 0]
-        turned = rotation_6d(back @ rotation[lead:])
-        opened = exact[lead:, 9:10] - exact[:-lead, 9:10]
-        yield np.concatenate([moved, turned, opened, exact[lead:, 10:]], axis=1)
+        yield relative(exact[:-lead], exact[lead:])
 
 
 # ---- files
