@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinema.apps import cli, lockstep
-from kinema.apps.lockstep import Batch, EpisodeResult, Watcher, interval, run_batch, run_episode
+from kinema.apps import cli
+from kinema.apps.lockstep import Batch, EpisodeResult, Watcher, run_batch, run_episode
 from kinema.cell_file import load
 from kinema.chunk import ActionChunk, Image, Observation, ObservationSpec, Prediction
 from kinema.clock import to_ns
@@ -153,13 +153,6 @@ def test_a_mistake_on_the_command_line_is_one_line(capsys: pytest.CaptureFixture
     assert "virtual_ur5e" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["dance"])
-
-
-def test_wilsons_interval() -> None:
-    """Values of Wilson (1927) for 10 of 10 and 1 of 2."""
-    assert interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-3)
-    assert interval(1, 2) == pytest.approx((0.0945, 0.9055), abs=1e-3)
-    assert lockstep.LATENCY > 0
 
 
 class Onlooker(Watcher):

@@ -16,13 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kinema import cell_file, paths
-from kinema.apps.lockstep import LATENCY, EpisodeResult, interval, run_episode
+from kinema.apps.lockstep import LATENCY, EpisodeResult, run_episode
 from kinema.control.messages import Mode
 from kinema.episodes import facts as facts_file
 from kinema.episodes.facts import ScenarioFacts
 from kinema.episodes.reader import find
 from kinema.errors import ConfigError, EpisodeError
 from kinema.policies import replay
+from kinema.training.success import success_rate
 
 _CELL = paths.root() / "launch/cells/virtual.yaml"
 
@@ -66,13 +67,12 @@ def _show(results: Mapping[str, EpisodeResult], robot: str) -> None:
     for name, result in results.items():
         mark = "[green]" if result.success else "[red]"
         table.add_row(name, mark + result.outcome, f"{result.duration:.1f}")
-    successes = sum(result.success for result in results.values())
-    low, high = interval(successes, len(results))
+    rate = success_rate(sum(result.success for result in results.values()), len(results))
     console = Console()
     console.print(table, soft_wrap=True)
     console.print(
-        f"{robot}, {LATENCY * 1000:.0f} ms: {successes} of {len(results)} replayed demonstrations did the task again "
-        f"(95 % interval {100 * low:.0f}..{100 * high:.0f} %, Wilson)",
+        f"{robot}, {LATENCY * 1000:.0f} ms: {rate.successes} of {rate.episodes} replayed demonstrations did the task "
+        f"again (95 % interval {100 * rate.low:.0f}..{100 * rate.high:.0f} %, Wilson)",
         soft_wrap=True,
     )
 

@@ -23,7 +23,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from scipy.stats import binomtest
 
 from kinema import cell_file, paths
 from kinema.cell_file import Cell
@@ -37,6 +36,7 @@ from kinema.interfaces import ForceSample, GripperState, Policy
 from kinema.perception.align import IMAGE_HORIZON, AlignmentError, StampedBuffer
 from kinema.policies.assembly import Assembler, Request
 from kinema.topics import topic
+from kinema.training.success import success_rate
 from kinema.virtual import cameras, noise, scenario
 from kinema.virtual.demonstrators import Demonstrator
 from kinema.virtual.objects import SPLITS
@@ -348,22 +348,16 @@ def run_batch(batch: Batch, jobs: int = 1) -> Iterator[EpisodeResult]:
             yield future.result()
 
 
-def interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval [-] of a success rate (Wilson 1927)."""
-    found = binomtest(successes, episodes).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
-
-
 def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """Success rate with its interval, and what the episodes were like."""
     successes = sum(result.success for result in results)
-    low, high = interval(successes, len(results))
+    rate = success_rate(successes, len(results))
     done = [result.duration for result in results if result.success]
     return {
         "episodes": len(results),
         "successes": successes,
-        "rate": successes / len(results),
-        "wilson_95": [low, high],
+        "rate": rate.rate,
+        "wilson_95": [rate.low, rate.high],
         "median_duration": float(np.median(done)) if done else None,
         "refused_chunks": sum(result.refused for result in results),
         "simulator_truth": any(result.simulator_truth for result in results),
