@@ -197,6 +197,14 @@ class ShardDataset:
     def statistics(self) -> dict[str, Statistics]:
         return dict(self.index["statistics"])
 
+    @property
+    def rate(self) -> int:
+        """[Hz] steps a second."""
+        return int(self.index["rate"])
+
+    def name(self, episode: int) -> str:
+        return str(self._row(episode)["name"])
+
     def frames(self, episode: int) -> int:
         return int(self._row(episode)["frames"])
 
@@ -211,22 +219,26 @@ class ShardDataset:
         """(n,) acquisition of the reference camera's images [ns, Kinema time]."""
         return self._arrays(episode)["stamps_ns"]
 
+    def size(self, episode: int, camera: str) -> tuple[int, int]:
+        """Width, height [px] of a camera's images; raises EpisodeError where there are none."""
+        sizes = self._row(episode)["sizes"]
+        if camera not in sizes:
+            raise EpisodeError(f"camera {camera!r} is not in the data set; there are: {', '.join(sizes)}")
+        width, height = sizes[camera]
+        return width, height
+
     def jpeg(self, episode: int, camera: str, frame: int) -> NDArray[np.uint8]:
         """The JPEG file of one image, not to be written to."""
         arrays = self._arrays(episode)
-        if f"{camera}/jpeg" not in arrays:
-            cameras = ", ".join(self._row(episode)["sizes"])
-            raise EpisodeError(f"camera {camera!r} is not in the data set; there are: {cameras}")
+        self.size(episode, camera)
         if not 0 <= frame < self.frames(episode):
-            raise EpisodeError(
-                f"frame {frame} of {self._row(episode)['name']}: there are 0..{self.frames(episode) - 1}"
-            )
+            raise EpisodeError(f"frame {frame} of {self.name(episode)}: there are 0..{self.frames(episode) - 1}")
         offsets = arrays[f"{camera}/offsets"]
         return arrays[f"{camera}/jpeg"][offsets[frame] : offsets[frame + 1]]
 
     def images(self, episode: int, camera: str, frames: Sequence[int]) -> Image:
         """(k, height, width, 3) uint8 RGB of the frames asked for, in that order."""
-        name = f"{self._row(episode)['name']}, {camera}"
+        name = f"{self.name(episode)}, {camera}"
         files = [self.jpeg(episode, camera, frame).data for frame in frames]
         return np.stack([CompressedPicture(0, name, "jpeg", file).image for file in files])
 
