@@ -10,6 +10,7 @@ from kinema.interfaces import Policy
 POLICIES = {
     "demonstrator": "kinema.virtual.demonstrators:Demonstrator",
     "replay": "kinema.policies.replay:load",
+    "random": "kinema.policies.chance:load",
 }
 SIMULATOR_ONLY = frozenset({"demonstrator"})  # what may see the simulator's truth; never a learned policy
 
