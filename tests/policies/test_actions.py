@@ -62,6 +62,7 @@ def test_after_an_episodes_end_its_last_state_goes_on():
     rows = SPACE.relative(states, 6)
     np.testing.assert_array_equal(rows[2:], np.tile(rows[2], (30, 1)))
     np.testing.assert_allclose(rows[2, :3], (poses[6].inverse() @ poses[9]).position, atol=1e-12)
+    np.testing.assert_array_equal(SPACE.relative(states, np.array([[2], [6]]))[1, 0], rows)
     np.testing.assert_allclose(SPACE.relative(states, 9)[0, :9], [0, 0, 0, 1, 0, 0, 0, 1, 0], atol=1e-12)
 
 

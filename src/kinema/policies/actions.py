@@ -68,14 +68,14 @@ class ActionSpace(pydantic.BaseModel):
 
     # ---- to the model
 
-    def relative(self, state: ArrayLike, t: int) -> Array:
-        """The chunk (horizon, 11) that follows step t of an episode's states (n, 11), in the columns' own units.
+    def relative(self, state: ArrayLike, t: ArrayLike) -> Array:
+        """The chunks (..., horizon, 11) that follow steps t (...) of an episode's states (n, 11), in their own units.
 
         Beyond the episode's end its last state goes on: the tool stays where it is, as the jaw does.
         """
-        exact = np.asarray(state, np.float64)
-        steps = np.minimum(np.arange(t + 1, t + 1 + self.horizon), len(exact) - 1)
-        return relative(exact[t], exact[steps])
+        exact, now = np.asarray(state, np.float64), np.asarray(t)
+        steps = np.minimum(now[..., None] + np.arange(1, self.horizon + 1), len(exact) - 1)
+        return relative(exact[now][..., None, :], exact[steps])
 
     def normalise(self, rows: ArrayLike) -> NDArray[np.float32]:
         return ((np.asarray(rows, np.float64) - self.mean) / self.std).astype(np.float32)
