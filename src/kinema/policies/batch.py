@@ -25,8 +25,3 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.now)
-
-    def to(self, device: object) -> "Batch":
-        """The same batch on a device."""
-        moved = [None if value is None else value.to(device) for value in (self.future, self.actions)]
-        return Batch(self.now.to(device), moved[0], self.text, moved[1], self.prefix.to(device))
