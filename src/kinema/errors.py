@@ -63,3 +63,7 @@ class SimulationError(KinemaError):
 
 class RecordingError(KinemaError):
     """A recording that may not begin, or cannot go on (FAULTS F25): says what is missing and the remedy."""
+
+
+class TrainingError(KinemaError):
+    """A training that may not begin, or can't go on: says what is wrong and what to give instead."""
