@@ -10,7 +10,7 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,10 +146,10 @@ def _repeatable() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with it
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _ahead(batch_of: BatchOf, step: int, pieces: int) -> Iterator[list[Batch]]:
+def _ahead(batch_of: BatchOf, step: int, pieces: int) -> Generator[list[Batch]]:
     """The pieces of every step from `step` on; the next step's are made while one is learned from."""
 
     def make(step: int) -> list[Batch]:
