@@ -27,7 +27,7 @@ def test_errors_are_in_the_units_of_the_table_over_the_executable_steps():
     found[:, 1] = rows((0.0, 0.0, 0.015), degrees=-30.0, width=-0.004, force=-2.0)
     found[:, 2:] = rows((1.0, 1.0, 1.0), degrees=180.0)  # never played
     errors = action_errors(SPACE, SPACE.normalise(found), SPACE.normalise(wanted))
-    expected = {"position": 10.0, "reach": 15.0, "rotation": 20.0, "width": 3.0, "force": 1.5}
+    expected = {"position_mm": 10.0, "reach_mm": 15.0, "rotation_deg": 20.0, "width_mm": 3.0, "force_N": 1.5}
     assert errors == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
 
 

@@ -103,7 +103,6 @@ class _Loss(nn.Module):
 
 def _groups(model: Any, plan: Plan) -> list[dict[str, Any]]:
     """The optimiser's groups; everything that is in none of them is frozen."""
-    nn.Module.requires_grad_(model, False)
     groups = []
     for group in model.parameters_of(plan.stage):
         learned = list(group["params"])
@@ -112,6 +111,7 @@ def _groups(model: Any, plan: Plan) -> list[dict[str, Any]]:
             (0.0, [value for value in learned if value.ndim <= 1]),
         ):
             groups.append({"params": some, "weight_decay": decay, "scale": group.get("scale", 1.0)})
+    nn.Module.requires_grad_(model, False)
     for value in (value for group in groups for value in group["params"]):
         value.requires_grad_(True)
     return groups
@@ -203,7 +203,7 @@ class Training:
     @contextlib.contextmanager
     def averaged(self) -> Iterator[nn.Module]:
         """The model with its averaged weights, to be looked at."""
-        with self._average.applied(), torch.no_grad():
+        with self._average.applied(), torch.no_grad(), self._accelerator.autocast():
             yield self.model.eval()
         self.model.train()
 
@@ -224,10 +224,15 @@ class Training:
                     watcher.reported(self.step, progress, rate, self._losses())
                 if last or self.step % plan.save == 0:
                     self._save()
-                if not stop and (last or self.step % plan.look == 0):
-                    with self.averaged() as model:
-                        watcher.looked(self.step, model)
+                if not last and self.step % plan.look == 0:
+                    self._look(watcher)
+        if progress >= 1.0:
+            self._look(watcher)
         return progress >= 1.0
+
+    def _look(self, watcher: Watcher) -> None:
+        with self.averaged() as model:
+            watcher.looked(self.step, model)
 
     def _agree(self, stopped: bool) -> tuple[float, bool]:
         """How far along the run is [-], and whether to stop: the same in all processes."""

@@ -13,7 +13,7 @@ from kinema.policies.actions import ActionSpace
 def action_errors(space: ActionSpace, found: ArrayLike, wanted: ArrayLike) -> Mapping[str, float]:
     """Means over the executable steps of normalised chunks (n, horizon, 11): how wrong `found` is.
 
-    `position` [mm], `rotation` [deg], `width` [mm], `force` [N], and `reach` [mm]: the position of the last such step.
+    `position_mm` and, of the last such step alone, `reach_mm`; `rotation_deg`, `width_mm`, `force_N`.
     """
     kept = slice(0, space.executable)
     one, other = space.denormalise(found)[:, kept], space.denormalise(wanted)[:, kept]
@@ -21,9 +21,9 @@ def action_errors(space: ActionSpace, found: ArrayLike, wanted: ArrayLike) -> Ma
     turned = rotation_from_6d(one[..., 3:9]).swapaxes(-1, -2) @ rotation_from_6d(other[..., 3:9])
     angles = Rotation.from_matrix(turned.reshape(-1, 3, 3)).magnitude()
     return {
-        "position": 1e3 * float(away.mean()),
-        "reach": 1e3 * float(away[:, -1].mean()),
-        "rotation": float(np.degrees(angles).mean()),
-        "width": 1e3 * float(np.abs(one[..., 9] - other[..., 9]).mean()),
-        "force": float(np.abs(one[..., 10] - other[..., 10]).mean()),
+        "position_mm": 1e3 * float(away.mean()),
+        "reach_mm": 1e3 * float(away[:, -1].mean()),
+        "rotation_deg": float(np.degrees(angles).mean()),
+        "width_mm": 1e3 * float(np.abs(one[..., 9] - other[..., 9]).mean()),
+        "force_N": float(np.abs(one[..., 10] - other[..., 10]).mean()),
     }

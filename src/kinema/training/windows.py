@@ -57,6 +57,11 @@ class Draw:
         mine = slice(process, None, processes)
         return Draw(self.rows[mine], self.shift[mine], self.prefix[mine])
 
+    def portions(self, size: int) -> Iterator["Draw"]:
+        """All of it, up to `size` moments at a time."""
+        count = -(-len(self.rows) // size)
+        return (self.part(portion, count) for portion in range(count))
+
 
 def draw(moments: int, framing: Framing, batch: int, seed: int, step: int) -> Draw:
     """The batch of a step: every moment comes once before any comes again."""
