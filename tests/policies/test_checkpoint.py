@@ -126,6 +126,12 @@ def test_f07_weights_that_do_not_fit_the_network_are_named():
         checkpoint.restore(network, TENSORS, Path("trained"))
 
 
+def test_f07_a_device_that_is_not_there_is_refused_by_name():
+    network = nn.ModuleDict({"linear": nn.Linear(2, 2)})
+    with pytest.raises(CheckpointError, match=r"trained: does not go onto device 'tpu': "):
+        checkpoint.restore(network, TENSORS, Path("trained"), "tpu")
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1e5])
 def test_numbers_that_16_bits_do_not_hold_are_not_saved(tmp_path, number):
     with pytest.raises(CheckpointError, match=r"bad is not finite in 16 bits: nothing was saved"):

@@ -6,7 +6,7 @@ import pytest
 
 from kinema import paths
 from kinema.chunk import ObservationSpec
-from kinema.errors import ConfigError
+from kinema.errors import CheckpointError, ConfigError
 from kinema.policies import checkpoint, registry
 from kinema.policies.actions import ActionSpace
 
@@ -52,3 +52,14 @@ def test_every_policy_of_the_table_can_be_made_and_says_its_name(name, tmp_path)
     checkpoint.save(tmp_path, a_checkpoint(), {})
     options = {"replay": {"episode": str(recorded)}, "random": {"like": str(tmp_path)}}
     assert registry.make(name, **options.get(name, {})).name == name
+
+
+def test_a_folder_that_holds_no_checkpoint_is_refused_by_name(tmp_path):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json: cannot be read"):
+        registry.make(str(tmp_path))
+
+
+def test_a_checkpoint_of_an_unknown_kind_is_refused_naming_those_there_are(tmp_path):
+    checkpoint.save(tmp_path, a_checkpoint(), {})
+    with pytest.raises(CheckpointError, match=r"is of kind 'test'; allowed: diffusion_policy, video_policy"):
+        registry.make(str(tmp_path))

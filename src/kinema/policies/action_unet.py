@@ -22,12 +22,17 @@ Answer = Callable[[Tensor, Tensor, Tensor], Tensor]  # scaled actions (b, n, w),
 
 @dataclass(frozen=True, slots=True)
 class ActionUNetConfig:
-    """`channels` of each level, each at half the steps of the one before; `step` is the width of the label in FiLM."""
+    """`channels` of each level, each at half the steps of the one before; `step` is the width of the label in FiLM.
+
+    rejoin  what the first level made joins again before the last convolution. Chi et al. and the video policy's paper
+            let it pass only through the level below; few channels then take many times longer to learn.
+    """
 
     channels: tuple[int, ...] = (256, 512, 1024)
     kernel: int = 5
     groups: int = 8
     step: int = 256
+    rejoin: bool = False
 
     @property
     def multiple(self) -> int:
@@ -117,7 +122,8 @@ class ActionUNet(nn.Module):
         self.up = nn.ModuleList()
         for inputs, outputs in itertools.pairwise(reversed(channels)):
             self.up.append(_Level(2 * inputs, outputs, total, config, nn.ConvTranspose1d(outputs, outputs, 4, 2, 1)))
-        self.out = nn.Sequential(_Convolution(channels[0], channels[0], config), nn.Conv1d(channels[0], width, 1))
+        last = channels[0] * (2 if config.rejoin else 1)
+        self.out = nn.Sequential(_Convolution(last, channels[0], config), nn.Conv1d(channels[0], width, 1))
 
     def forward(self, scaled: Tensor, label: Tensor, condition: Tensor, known: Tensor) -> Tensor:
         """Velocity (b, n, width) of actions (b, n, width) already scaled by c_in; `known` (b, n) marks clean steps.
@@ -139,6 +145,8 @@ class ActionUNet(nn.Module):
         _, x = self.middle(x, vector)
         for level in self.up:
             _, x = level(torch.cat([x, skips.pop()], dim=1), vector)
+        if self.config.rejoin:
+            x = torch.cat([x, skips.pop()], dim=1)
         return self.out(x).transpose(1, 2)
 
 

@@ -111,12 +111,19 @@ def load(folder: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
     return checkpoint, {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
-def restore(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Put the weights into the network; raises CheckpointError naming all that are missing, unknown or misshapen."""
+def restore(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path, device: str = "cpu") -> None:
+    """Put the weights into the network, and it onto the device.
+
+    Raises CheckpointError naming all weights that are missing, unknown or misshapen, or what is wrong with the device.
+    """
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{folder / WEIGHTS}: is not what {FACTS} describes: {error}") from error
+    try:
+        network.to(device)
+    except (RuntimeError, AssertionError) as error:  # out of memory; a device that torch was not built for
+        raise CheckpointError(f"{folder}: does not go onto device {device!r}: {error}") from error
 
 
 def _kept(tensor: Tensor, half: bool) -> Tensor:

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,3 +88,9 @@ def sample(denoise: Callable[[Tensor, Tensor], Tensor], noise: Tensor, sigmas: T
 def guided(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance (Ho and Salimans 2022); scale 1 is the conditional answer."""
     return unconditional.lerp(conditional, scale)
+
+
+def generator(*numbers: int) -> torch.Generator:
+    """Draws on the CPU that follow from these numbers alone, each at least 0; other numbers, unrelated draws."""
+    mixed = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed >> 1))
