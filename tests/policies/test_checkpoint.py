@@ -53,6 +53,7 @@ def test_what_was_saved_is_loaded(folder):
     for name, value in TENSORS.items():
         torch.testing.assert_close(tensors[name], value, rtol=5e-4, atol=0)
     assert sorted(path.name for path in folder.iterdir()) == [FACTS, WEIGHTS]
+    assert (folder / WEIGHTS).stat().st_mode == (folder / FACTS).stat().st_mode  # as the umask says
 
 
 def test_full_precision_and_whole_numbers_are_kept_where_wanted(tmp_path):

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 import pydantic
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save as serialised
 from torch import Tensor, nn
 
 from kinema import yaml_file
@@ -77,7 +77,7 @@ def save(folder: Path, checkpoint: Checkpoint, tensors: Mapping[str, Tensor], ha
             raise CheckpointError(f"{folder}: {name} is not finite{' in 16 bits' if half else ''}: nothing was saved")
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".{WEIGHTS}"
-    save_file(kept, draft)
+    draft.write_bytes(serialised(kept))  # and not save_file, whose files nobody else may read
     saved = checkpoint.model_copy(update={"weights": _sha256(draft)})
     _place(draft, folder / WEIGHTS)
     draft = folder / f".{FACTS}"

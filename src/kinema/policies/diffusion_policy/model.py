@@ -72,6 +72,11 @@ class DiffusionPolicyModel(nn.Module):
         self.label = LabelEmbedding(config.label)
         self.head = ActionUNet(WIDTH, config.label, cameras * config.image.features + width, config.head)
 
+    def load_pretrained(self) -> None:
+        """What a training begins with; raises CheckpointError naming the files that are missing."""
+        if isinstance(self.words, text.Clip):
+            self.words.load_pretrained()
+
     def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
         """Nothing has to be fitted before the training."""
 
