@@ -8,9 +8,9 @@ import pytest
 
 from kinema import cell_file
 from kinema.apps import cli, evaluate_table, trials
-from kinema.apps.evaluate_rollouts import Altered, Player, execution_of, paced
 from kinema.apps.lockstep import run_episode
 from kinema.apps.lockstep_recording import SEEDS
+from kinema.apps.rollouts import Altered, Player, execution_of, paced
 from kinema.apps.trials import LISTS, PURPOSES, Rollout, Scene, Setting
 from kinema.chunk import ActionChunk, Observation, ObservationSpec, Prediction
 from kinema.control.messages import Mode
@@ -118,9 +118,12 @@ def test_so_many_steps_are_executed_between_two_observations(executed: int, exec
 
 
 def test_a_policy_slower_than_its_chunk_stops_and_goes() -> None:
-    assert execution_of(0.12, 8, 0.1, 4) is Mode.OVERLAP
-    assert execution_of(0.5, 8, 0.1, 4) is Mode.STOP_AND_GO
-    assert execution_of(0.5, 12, 0.1, 4) is Mode.OVERLAP
+    player = Player("folder", {}, "learned", dt=0.1, executable=24)
+    assert execution_of(player, 0.12, 8, 4) is Mode.OVERLAP
+    assert execution_of(player, 0.5, 8, 4) is Mode.STOP_AND_GO
+    assert execution_of(player, 0.5, 0, 4) is Mode.OVERLAP
+    with pytest.raises(ConfigError, match="folder: 25 executed steps; allowed: up to 24"):
+        execution_of(player, 0.5, 25, 4)
 
 
 def test_a_checkpoint_says_how_it_is_evaluated(tmp_path) -> None:
@@ -141,7 +144,7 @@ def test_a_checkpoint_says_how_it_is_evaluated(tmp_path) -> None:
 
 
 def _run(folder: Path, *words: str) -> list[Rollout]:
-    short = ["--time-limit", "0.4", "--list", "seen", "--results", str(folder / "results"), "--jobs", "2"]
+    short = ["--time-limit", "0.4", "--list", "seen", "--results", str(folder / "results"), "--jobs", "1"]
     assert cli.main(["evaluate", "rollouts", *words, *short]) == 0
     (file,) = (folder / "results").iterdir()
     return trials.read(file)
