@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "kinema.apps.evaluate_rollouts",
         "let a policy act in the scenarios of the lists, and keep what came of it",
     ),
+    "video": ("kinema.apps.evaluate_video", "hold the video that a policy imagines against what then happens"),
     "table": ("kinema.apps.evaluate_table", "success rates of what was rolled out, and paired differences"),
 }
 

@@ -49,6 +49,12 @@ class Sheet:
         console.print(table)
 
 
+def wide() -> Console:
+    """The terminal, or room enough where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH)
+
+
 def successes(rollouts: Sequence[Rollout]) -> Sheet:
     """Tasks and settings down, lists across; then what the rollouts were like on the whole."""
     rows, shown = [], _lists(rollouts)
@@ -140,8 +146,7 @@ def show(rollouts: Sequence[Rollout], against: Setting | None = None, markdown: 
     if markdown:
         print("\n\n".join([*(sheet.markdown() for sheet in sheets), *_notes(rollouts)]))
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=_WIDTH)
+    console = wide()
     for sheet in sheets:
         sheet.print(console)
     for note in _notes(rollouts):
