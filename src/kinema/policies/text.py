@@ -39,7 +39,10 @@ class ClipConfig:
     source: str = _PUBLISHED
 
 
-def encoder(config: WordsConfig | ClipConfig) -> "Words | Clip":
+Config = WordsConfig | ClipConfig
+
+
+def encoder(config: Config) -> "Words | Clip":
     return Words(config) if isinstance(config, WordsConfig) else Clip(config)
 
 
