@@ -107,6 +107,11 @@ def test_a_stretched_chunk_is_continued_from_its_next_step_not_from_its_clock():
         np.testing.assert_allclose(row[:3], (T_rel @ halfway).position, atol=1e-4)
 
 
+@pytest.mark.parametrize("latency, steps", [(0.0, 0), (0.05, 1), (0.1, 1), (0.3, 3), (0.31, 4)])
+def test_what_falls_due_before_the_chunk_is_there_is_committed(latency, steps):
+    assert SPACE.committed(latency) == steps
+
+
 def test_nothing_committed_is_no_prefix():
     assert SPACE.prefix(observed(Pose.identity(), 0.05)).shape == (0, WIDTH)
     states, poses = journey(40)

@@ -145,7 +145,7 @@ def test_it_sees_no_more_than_images_and_words(folder):
     spec = registry.make(str(folder)).spec
     assert (spec.cameras, spec.image_size, spec.text) == (CAMERAS, SIZE, True)
     assert not (spec.force or spec.simulator_truth or spec.executed_actions or spec.goal_image)
-    assert spec.committed_prefix == 2  # 0.15 s of latency are two steps
+    assert spec.committed_prefix == 3  # 0.15 s of latency are two steps, which lie between three
 
 
 def test_what_is_committed_comes_back_as_it_was(folder):

@@ -5,6 +5,7 @@ tool in its own pose at t0, change of the jaw's opening [m], grasp force [N] as 
 Policies", appendix A.4). Normalised means: minus the data set's mean, over its standard deviation, column by column.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -80,10 +81,15 @@ class ActionSpace(pydantic.BaseModel):
     def normalise(self, rows: ArrayLike) -> NDArray[np.float32]:
         return ((np.asarray(rows, np.float64) - self.mean) / self.std).astype(np.float32)
 
+    def committed(self, latency: float) -> int:
+        """How many steps of a chunk fall due before it is there, `latency` [s] after its observation."""
+        return math.ceil(latency / self.dt - 1e-9)
+
     def prefix(self, observation: Observation) -> NDArray[np.float32]:
         """The first k steps (k, 11) of the next chunk that are committed already, normalised; k = 0 where none are.
 
         Between the observation and the last committed step the way is known; here it is cut at the new chunk's times.
+        They lie between those of the committed steps, so that one step less is known than was committed.
         """
         committed = observation.committed
         if committed is None:

@@ -1,7 +1,6 @@
 """The baseline behind the policy seam: looks at three images and a text, and samples the next chunk."""
 
 import functools
-import math
 import time
 from pathlib import Path
 
@@ -29,10 +28,11 @@ class DiffusionPolicy:
         self.checkpoint = facts
         self._model, self._seed, self._chunks = model, seed, 0
         self._device = next(model.parameters()).device
+        self._known = min(model.prefix, facts.action.committed(facts.latency[MODE]))
         self.spec = ObservationSpec(
             cameras=facts.cameras,
             image_size=facts.image_size,
-            committed_prefix=min(model.prefix, math.ceil(facts.latency[MODE] / facts.action.dt)),
+            committed_prefix=self._known + 1,
             force=False,
         )
         self.reset()
@@ -54,7 +54,7 @@ class DiffusionPolicy:
     def _batch(self, observation: Observation) -> Batch:
         space = self.checkpoint.action
         now = pictures.newest(observation, self.spec.cameras, self.spec.image_size).to(self._device)
-        known = torch.from_numpy(space.prefix(observation)[: self.spec.committed_prefix]).to(self._device)
+        known = torch.from_numpy(space.prefix(observation)[: self._known]).to(self._device)
         given = torch.zeros(1, space.horizon, known.shape[1], device=self._device)
         given[0, : len(known)] = known
         prefix = torch.tensor([len(known)], device=self._device)
