@@ -31,19 +31,25 @@ _KINDS, _SIZES, _STAGES = (sorted({key[i] for key in stages.RECIPES}) for i in r
 
 
 class _Stop:
-    """Becomes true at the first SIGINT or SIGTERM; a second one ends the process at once."""
+    """Becomes true at the first SIGINT or SIGTERM within; a second one does what it does elsewhere."""
 
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> "_Stop":
+        self._asked = False
+        self._usual = {number: signal.signal(number, self._ask) for number in self._SIGNALS}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        return self.asked
+        return self._asked
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(number, signal.SIG_DFL)
+        self._asked = True
+        signal.signal(number, self._usual[signal.Signals(number)])
 
 
 class _Bar(Watcher):
@@ -116,19 +122,20 @@ def _order(arguments: argparse.Namespace) -> Order:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, then write the checkpoint; 0 at the plan's end, STOPPED before it."""
-    order, stop = _order(arguments), _Stop()
+    order = _order(arguments)
     plan = _plan(arguments, order.stage, stages.recipe(order.kind, order.size, order.stage))
     accelerator = Accelerator(mixed_precision=arguments.precision)
     arguments.out.mkdir(parents=True, exist_ok=True)
     session = Session(order, plan, accelerator, arguments.out)
-    console = Console(stderr=True)
     if not accelerator.is_main_process:
-        return 0 if session.run(Watcher(), stop) else STOPPED
+        with _Stop() as stop:
+            return 0 if session.run(Watcher(), stop) else STOPPED
+    console = Console(stderr=True)
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}")),
         *(TimeElapsedColumn(), TimeRemainingColumn()),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console) as progress, _Stop() as stop:
         curves = Curves(session, functools.partial(console.print, soft_wrap=True))
         if not session.run(_Bar(curves, progress, plan), stop):
             console.print(f"stopped at step {session.training.step}; the same command goes on from there")

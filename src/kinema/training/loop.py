@@ -187,7 +187,8 @@ class Training:
         self._accelerator, self._state, self._told = accelerator, state, dict(told)
         groups = _groups(model, plan)
         self._learned = [value for group in groups for value in group["params"]]
-        self._loss, self._optimizer = accelerator.prepare(_Loss(model, plan.stage), torch.optim.AdamW(groups))
+        optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type == "cuda")
+        self._loss, self._optimizer = accelerator.prepare(_Loss(model, plan.stage), optimizer)
         self._average = _Average(self._learned, plan.average)
         self._recent: list[dict[str, Tensor]] = []
         self._seconds = 0.0  # of training in processes before this one
