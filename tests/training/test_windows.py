@@ -70,6 +70,13 @@ def test_images_decoded_as_needed_are_those_decoded_at_once(data):
     assert one.actions is None and torch.equal(one.prefix, other.prefix)
 
 
+def test_of_videos_without_actions_only_images_and_texts_are_looked_at(data, monkeypatch):
+    monkeypatch.setattr(ShardDataset, "state", lambda *_: pytest.fail("their states were looked at"))
+    windows = Windows(every(data), VIDEO, None)
+    batch = windows.batch(draw(len(windows), VIDEO, 4, seed=0, step=0))
+    assert batch.actions is None and batch.future.shape[:3] == (4, 3, 8) and all(batch.text)
+
+
 def test_a_shift_moves_all_images_of_a_camera_alike_and_continues_the_border(data):
     windows = Windows(every(data), Framing(frames=2), None)
     here = windows.batch(plain(9))

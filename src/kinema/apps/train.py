@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,7 +24,6 @@ from kinema.training import stages
 from kinema.training.curves import Curves
 from kinema.training.loop import Plan, Watcher
 from kinema.training.session import CHECKPOINT, Order, Session
-from kinema.training.windows import MEMORY
 
 STOPPED = 3  # exit status of a training that was ended before its end
 
@@ -90,10 +90,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--seed", type=int, default=0)
     plan.add_argument("--save", type=int, default=500, help="steps from state to state, default %(default)s")
     plan.add_argument("--look", type=int, default=500, help="steps from look to look, default %(default)s")
-    parser.add_argument("--precision", default="no", choices=("no", "bf16", "fp16"), help="mixed; default: %(default)s")
+    parser.add_argument("--precision", choices=("no", "bf16", "fp16"), help="mixed; default: bf16 on a GPU, else no")
     parser.add_argument("--executable", type=int, default=24, help="steps of a chunk that may be played, default 24")
     parser.add_argument("--held-out", type=float, default=0.05, help="share of episodes, default %(default)s")
-    parser.add_argument("--memory", type=float, default=MEMORY, help="[GB] of decoded images, default %(default)s")
+    parser.add_argument("--memory", type=float, help="[GB] of decoded images, default: a quarter of what is free")
 
 
 def _plan(arguments: argparse.Namespace, stage: str, recipe: stages.Recipe) -> Plan:
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, then write the checkpoint; 0 at the plan's end, STOPPED before it."""
     order = _order(arguments)
     plan = _plan(arguments, order.stage, stages.recipe(order.kind, order.size, order.stage))
-    accelerator = Accelerator(mixed_precision=arguments.precision)
+    accelerator = Accelerator(mixed_precision=arguments.precision or ("bf16" if torch.cuda.is_available() else "no"))
     arguments.out.mkdir(parents=True, exist_ok=True)
     session = Session(order, plan, accelerator, arguments.out)
     if not accelerator.is_main_process:

@@ -18,7 +18,7 @@ from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
 from kinema.training import stages
 from kinema.training.loop import Plan, Training, Watcher
-from kinema.training.windows import MEMORY, Framing, Windows, draw, split, spread
+from kinema.training.windows import Framing, Windows, draw, split, spread
 
 STATE, CHECKPOINT = "state.pt", "checkpoint"  # in a training's folder
 
@@ -36,7 +36,7 @@ class Order:
     published   begin with published weights where the size has such
     held_out    [-] share of the data's episodes that nothing is learned from
     executable  how many of a chunk's steps the policy may have played
-    memory      [GB] of decoded images that are kept
+    memory      [GB] of decoded images that are kept on the device; None: as many as a quarter of what is free
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Order:
     cameras: tuple[str, ...] = ("gripper", "left", "right")
     held_out: float = 0.05
     executable: int = 24
-    memory: float = MEMORY
+    memory: float | None = None
 
 
 class Session:

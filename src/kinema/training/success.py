@@ -3,8 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from scipy.stats import norm
+from statistics import NormalDist
 
 from kinema.errors import ConfigError
 
@@ -34,7 +33,7 @@ class Difference:
 
 
 def _wilson(successes: int, episodes: int, confidence: float) -> tuple[float, float]:
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     p, shrink = successes / episodes, 1 + z * z / episodes
     middle = (p + z * z / (2 * episodes)) / shrink
     half = z * math.sqrt(p * (1 - p) / episodes + z * z / (4 * episodes**2)) / shrink

@@ -8,8 +8,10 @@ part of it, so that they are the same for any number of processes.
 import concurrent.futures
 import functools
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from kinema.policies.batch import Batch
 
 Rows = NDArray[np.int64]
 
-MEMORY = 16.0  # [GB] of decoded images that are kept
+_SHARE = 0.25  # [-] of the memory that is free, for decoded images
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,10 @@ class Windows:
         framing: Framing,
         space: ActionSpace | None,
         device: torch.device | str = "cpu",
-        memory: float = MEMORY,
+        memory: float | None = None,
     ) -> None:
-        """`space`: how actions are meant, or None for video alone; `memory` [GB] on the device for decoded images.
+        """`space`: how actions are meant, or None for video alone; `memory` [GB] on the device for decoded images, by
+        default a quarter of what is free.
 
         Raises EpisodeError when the episodes' images are not of one size, or a camera is missing.
         """
@@ -161,7 +164,7 @@ class Windows:
         width, height = self.size
         needed = int(lengths.sum()) * len(framing.cameras) * width * height * 3
         self._images: Tensor | None = None
-        if needed <= memory * 1e9:
+        if needed <= (_SHARE * _free(self._device) if memory is None else 1e9 * memory):
             self._images = self._decode_all(int(lengths.sum()))
 
     def __len__(self) -> int:
@@ -193,6 +196,14 @@ class Windows:
         for some in _chunks(steps, 1024):
             images[some.start : some.stop] = self._source.decode(np.arange(some.start, some.stop))
         return images
+
+
+def _free(device: torch.device) -> int:
+    """[bytes] of the device's memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    (available,) = re.findall(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+    return int(available) * 1024
 
 
 def _chunks(count: int, size: int) -> Iterator[range]:
