@@ -86,6 +86,8 @@ def test_an_imagined_video_of_every_look_shows_all_cameras_and_frames(data, tmp_
         assert float(container.streams.video[0].average_rate) == 2.5
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 4 * 8 and frames[0].shape == (24 + 4 + 24, 3 * 32, 3)
+    held_out = checkpoint.read(tmp_path / "checkpoint").training["held_out"]
+    assert held_out["repeated_dB"] > held_out["imagined_dB"] > 0  # nothing was learned in two steps
 
 
 # ---- going on

@@ -13,6 +13,7 @@ from kinema.policies.batch import Batch
 from kinema.training.loop import Watcher
 from kinema.training.measures import action_errors
 from kinema.training.session import Session
+from kinema.training.video_quality import psnr
 from kinema.training.videos import side_by_side, write
 from kinema.training.windows import spread
 
@@ -25,7 +26,8 @@ class Curves(Watcher):
     """`latest` is what the last look has found; `said` is called with a line about it.
 
     Of episodes held out: the losses, as in training, by the names they have there; where actions are learned the errors
-    of `action_errors`, and `still_mm`, the position error of not moving at all.
+    of `action_errors`, and `still_mm`, the position error of not moving at all; where videos are, `imagined_dB`, the
+    peak signal to noise ratio of what was imagined, and `repeated_dB`, that of the present image in its place.
     """
 
     def __init__(self, session: Session, said: Callable[[str], None] = lambda line: None) -> None:
@@ -44,10 +46,10 @@ class Curves(Watcher):
         self.latest = self._losses(model)
         if session.order.stage != "video":
             self.latest |= self._errors(model)
+        if model.frames and session.order.stage != "action":
+            self.latest |= self._videos(step, model)
         for name, value in self.latest.items():
             self._writer.add_scalar(f"held out/{name}", value, step)
-        if model.frames and session.order.stage != "action":
-            self._show(step, model)
         self._writer.flush()
         self._said(f"step {step}, held out: " + ", ".join(f"{name} {value:.4g}" for name, value in self.latest.items()))
 
@@ -72,11 +74,17 @@ class Curves(Watcher):
         still = action_errors(space, np.broadcast_to(space.normalise(nowhere), wanted.shape), wanted)
         return {**action_errors(space, found, wanted), "still_mm": still["position_mm"]}
 
-    def _show(self, step: int, model: Any) -> None:
-        windows = self._session.held_out
+    def _videos(self, step: int, model: Any) -> dict[str, float]:
+        windows, generator = self._session.held_out, torch.Generator().manual_seed(0)
         batch = windows.batch(spread(len(windows), _SHOWN, windows.framing))
-        imagined = model.imagine(batch, torch.Generator().manual_seed(0)).cpu().numpy()
         assert batch.future is not None
-        clips = [side_by_side(one, other) for one, other in zip(batch.future.cpu().numpy(), imagined, strict=True)]
+        imagined, happened = (video.cpu().numpy() for video in (model.imagine(batch, generator), batch.future))
+        repeated = np.broadcast_to(batch.now[:, :, None].cpu().numpy(), happened.shape)
+        clips = [side_by_side(one, other) for one, other in zip(happened, imagined, strict=True)]
         rate = 1.0 / (self._session.space.dt * model.stride)
-        write(self._session.folder / VIDEOS / f"{step:07d}.mp4", np.concatenate(clips, axis=0), rate)
+        write(self._session.folder / VIDEOS / f"{step:07d}.mp4", np.concatenate(clips), rate)
+        flat = (-1, *happened.shape[3:])
+        return {
+            name: float(psnr(video.reshape(flat), happened.reshape(flat)).mean())
+            for name, video in (("imagined_dB", imagined), ("repeated_dB", repeated))
+        }
