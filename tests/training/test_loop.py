@@ -203,6 +203,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_state(tmp_pa
     assert training(tmp_path).step == 5
 
 
+def test_f07_out_of_memory_is_said_with_its_remedy(tmp_path):
+    class Large(Line):
+        def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    with pytest.raises(TrainingError, match=r"allocate 20\.00 GiB; take a batch in more --pieces"):
+        Training(Large(), PLAN, Accelerator(cpu=True), tmp_path / "state.pt", {}).run(batch_of, Watcher())
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="a batch of 8 can't be shared by 1 processes in 3 pieces each"):
         training(tmp_path, replace(PLAN, pieces=3))

@@ -211,14 +211,17 @@ class Training:
     def run(self, batch_of: BatchOf, watcher: Watcher, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Train to the plan's end, or until `stopped()`; the state is on the disk then. True at the plan's end.
 
-        Raises TrainingError when the loss isn't finite; the last state on the disk stays as it was.
+        Raises TrainingError when the loss isn't finite or memory runs out; the last state on the disk stays as it was.
         """
         plan = self.plan
         with contextlib.closing(_ahead(batch_of, self.step, plan.pieces)) as batches:
             progress, stop = self._agree(stopped())
             while progress < 1.0 and not stop:
                 rate = plan.rate_at(self.step, progress)
-                self._advance(next(batches), rate)
+                try:
+                    self._advance(next(batches), rate)
+                except torch.OutOfMemoryError as error:
+                    raise TrainingError(f"{error}; take a batch in more --pieces, or give less --memory") from error
                 progress, stop = self._agree(stopped())
                 last = progress >= 1.0 or stop
                 if last or self.step % REPORT == 0 or self.step % plan.save == 0:
