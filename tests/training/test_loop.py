@@ -212,6 +212,15 @@ def test_f07_out_of_memory_is_said_with_its_remedy(tmp_path):
         Training(Large(), PLAN, Accelerator(cpu=True), tmp_path / "state.pt", {}).run(batch_of, Watcher())
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [("steps", 0, "at least 1"), ("warm_up", 0, "at least 1"), ("rate", -1e-3, "at least 0"), ("average", 1.0, "less")],
+)
+def test_a_plan_out_of_range_is_refused_by_name(name, value, allowed):
+    with pytest.raises(TrainingError, match=f"{name} is {value}; {allowed}"):
+        replace(PLAN, **{name: value})
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="a batch of 8 can't be shared by 1 processes in 3 pieces each"):
         training(tmp_path, replace(PLAN, pieces=3))

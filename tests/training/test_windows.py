@@ -140,8 +140,10 @@ def test_episodes_are_held_out_as_a_whole_and_by_name(data):
 
 def test_too_few_episodes_are_refused(data, tmp_path):
     export(single_episode(), tmp_path / "one", Shards(size=(32, 24)), rate=10)
-    with pytest.raises(EpisodeError, match="has 1 episodes; at least 2 are needed"):
+    with pytest.raises(EpisodeError, match="has 1 episodes; with 1 held out none is left"):
         split(ShardDataset(tmp_path / "one"), 0.1)
+    with pytest.raises(EpisodeError, match="has 2 episodes; with 3 held out none is left"):
+        split(data, 1.5)
 
 
 def test_images_of_another_size_or_rate_and_missing_cameras_are_refused(data, tmp_path):

@@ -129,7 +129,9 @@ def run(arguments: argparse.Namespace) -> int:
     session = Session(order, plan, accelerator, arguments.out)
     if not accelerator.is_main_process:
         with _Stop() as stop:
-            return 0 if session.run(Watcher(), stop) else STOPPED
+            finished = session.run(Watcher(), stop)
+        accelerator.end_training()
+        return 0 if finished else STOPPED
     console = Console(stderr=True)
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}")),
@@ -142,6 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
             return STOPPED
     saved = session.write(curves.latest)
     console.print(f"{arguments.out / CHECKPOINT}: {order.kind}, stage {order.stage}, {saved.hash[:12]}")
+    accelerator.end_training()
     return 0
 
 

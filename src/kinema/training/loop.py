@@ -60,6 +60,15 @@ class Plan:
     save: int = 500
     look: int = 500
 
+    def __post_init__(self) -> None:
+        """Raises TrainingError naming what is out of its range."""
+        least = {"steps": 1, "batch": 1, "pieces": 1, "warm_up": 1, "save": 1, "look": 1, "rate": 0, "average": 0}
+        for name, allowed in least.items():
+            if getattr(self, name) < allowed:
+                raise TrainingError(f"{name} is {getattr(self, name)}; at least {allowed} is allowed")
+        if self.average >= 1.0:
+            raise TrainingError(f"average is {self.average}; less than 1 is allowed")
+
     def rate_at(self, step: int, progress: float) -> float:
         """The rate of a step, with `progress` [-] of the whole run behind it."""
         return self.rate * min(1.0, (step + 1) / self.warm_up) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

@@ -89,12 +89,12 @@ def spread(moments: int, count: int, framing: Framing) -> Draw:
 
 def split(data: ShardDataset, share: float) -> tuple[list[int], list[int]]:
     """Episodes to train on, and the share [-] of episodes held out, at least one: by their names, whatever the seed."""
-    if len(data) < 2:
+    held_out = max(1, round(share * len(data)))
+    if held_out >= len(data):
         raise EpisodeError(
-            f"{data.folder}: has {len(data)} episodes; at least 2 are needed, one of them to be held out"
+            f"{data.folder}: has {len(data)} episodes; with {held_out} held out none is left to learn from"
         )
     mixed = sorted(range(len(data)), key=lambda episode: hashlib.sha256(data.name(episode).encode()).digest())
-    held_out = max(1, round(share * len(data)))
     return sorted(mixed[held_out:]), sorted(mixed[:held_out])
 
 
