@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from kinema.errors import TrainingError
 from kinema.policies.batch import Batch
-from kinema.training.loop import Plan, Training, Watcher
+from kinema.training.loop import Training, Watcher
+from kinema.training.plan import Plan
 
 PLAN = Plan("action", steps=12, batch=8, seed=3, rate=1e-2, warm_up=4, save=5, look=4)
 TRUTH = torch.tensor([[0.5, -1.0, 2.0]])

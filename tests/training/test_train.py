@@ -11,12 +11,15 @@ import av
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kinema import yaml_file
 from kinema.apps import cli
 from kinema.episodes.export import export
 from kinema.episodes.reader import find
 from kinema.episodes.shards import Shards
 from kinema.policies import checkpoint, registry
+from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig
 from kinema.training import session
 
 RECORDED = Path(__file__).resolve().parents[1] / "data/episodes"
@@ -53,7 +56,13 @@ def test_a_training_leaves_a_policy_that_says_what_it_is_and_can_be_loaded(data,
     assert set(held_out) >= {"action", "position_mm", "rotation_deg", "still_mm"} and held_out["still_mm"] > 0
     policy = registry.make(str(whole / "checkpoint"))
     assert policy.name == "diffusion_policy" and not policy.spec.simulator_truth
-    assert list((whole / "curves").glob("events*"))
+
+
+def test_curves_show_training_and_what_was_held_out(whole):
+    curves = EventAccumulator(str(whole / "curves")).Reload()
+    assert {"rate", "training/action", "held out/action", "held out/position_mm"} <= set(curves.Tags()["scalars"])
+    assert [point.step for point in curves.Scalars("held out/position_mm")] == [3, 5]
+    assert all(point.value > 0 for point in curves.Scalars("training/action"))
 
 
 def test_what_is_saved_are_the_averaged_weights(whole):
@@ -88,6 +97,17 @@ def test_an_imagined_video_of_every_look_shows_all_cameras_and_frames(data, tmp_
     assert len(frames) == 4 * 8 and frames[0].shape == (24 + 4 + 24, 3 * 32, 3)
     held_out = checkpoint.read(tmp_path / "checkpoint").training["held_out"]
     assert held_out["repeated_dB"] > held_out["imagined_dB"] > 0  # nothing was learned in two steps
+
+
+def test_another_network_is_taken_from_a_file_and_what_is_wrong_with_it_is_said(data, tmp_path, capsys):
+    config = DiffusionPolicyConfig.small().model_copy(update={"label": 32})
+    yaml_file.write(tmp_path / "network.yaml", config)
+    given = ("diffusion-policy", "--steps", "1", "--batch", "2", "--config", str(tmp_path / "network.yaml"))
+    assert train(data, tmp_path / "out", *given) == 0
+    assert checkpoint.read(tmp_path / "out/checkpoint").config["label"] == 32
+    (tmp_path / "network.yaml").write_text((tmp_path / "network.yaml").read_text() + "colour: red\n")
+    assert train(data, tmp_path / "other", *given) == 2
+    assert "network.yaml: key 'colour' is unknown; allowed here: image, text" in capsys.readouterr().err
 
 
 # ---- going on

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kinema.errors import KinemaError
 from kinema.training import stages
 from kinema.training.curves import Curves
-from kinema.training.loop import Plan, Watcher
+from kinema.training.loop import Watcher
+from kinema.training.plan import Plan
 from kinema.training.session import CHECKPOINT, Order, Session
 
 STOPPED = 3  # exit status of a training that was ended before its end
@@ -77,7 +78,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--videos", type=Path, nargs="+", default=[], metavar="SHARDS", help="without actions: --stage video"
     )
-    parser.add_argument("--begin", type=Path, metavar="CHECKPOINT", help="to go on from, as --stage action does")
+    network = parser.add_mutually_exclusive_group()
+    network.add_argument("--config", type=Path, metavar="FILE", help="another network than the size's, as YAML")
+    network.add_argument("--begin", type=Path, metavar="CHECKPOINT", help="to go on from, as --stage action does")
     parser.add_argument("--scratch", action="store_true", help="no published weights, which the full size begins with")
     plan = parser.add_argument_group("how long and how fast; by default as the policy, its size and stage ask for")
     plan.add_argument("--steps", type=int)
@@ -112,6 +115,7 @@ def _order(arguments: argparse.Namespace) -> Order:
         stage=stage,
         data=arguments.data,
         videos=tuple(arguments.videos),
+        config=arguments.config,
         begin=arguments.begin,
         published=not arguments.scratch,
         held_out=arguments.held_out,

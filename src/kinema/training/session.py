@@ -17,7 +17,8 @@ from kinema.policies.actions import ActionSpace
 from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
 from kinema.training import stages
-from kinema.training.loop import Plan, Training, Watcher
+from kinema.training.loop import Training, Watcher
+from kinema.training.plan import Plan
 from kinema.training.windows import Framing, Windows, draw, split, spread
 
 STATE, CHECKPOINT = "state.pt", "checkpoint"  # in a training's folder
@@ -32,6 +33,7 @@ class Order:
 
     kind, size, stage  as in `stages.RECIPES`
     data        shards; videos: more of them, of which only images and texts are looked at, in the stage `video`
+    config      YAML file with the network's configuration, or None: the size's own
     begin       a checkpoint to go on from, or None
     published   begin with published weights where the size has such
     held_out    [-] share of the data's episodes that nothing is learned from
@@ -44,6 +46,7 @@ class Order:
     stage: str
     data: Path
     videos: tuple[Path, ...] = ()
+    config: Path | None = None
     begin: Path | None = None
     published: bool = True
     cameras: tuple[str, ...] = ("gripper", "left", "right")
@@ -111,7 +114,7 @@ class Session:
         order = self.order
         size = self._data.size(0, order.cameras[0])
         if order.begin is None:
-            made = stages.fresh(order.kind, order.size, len(order.cameras), size)
+            made = stages.fresh(order.kind, order.size, order.config, len(order.cameras), size)
             if order.published and hasattr(made, "load_pretrained"):
                 made.load_pretrained()
             return None, made

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinema.errors import CheckpointError, TrainingError
+from kinema import yaml_file
+from kinema.errors import CheckpointError, ConfigError, TrainingError
 from kinema.policies import checkpoint
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
 
-_NETWORKS: dict[
-    str, tuple[Any, Any]
-] = {  # by kind: the configuration's class, with a preset for each size; the model's
+# by kind: the class of its configuration, which has a preset for each size, and that of its network
+_NETWORKS: dict[str, tuple[Any, Any]] = {
     "video_policy": (VideoPolicyConfig, VideoPolicyModel),
     "diffusion_policy": (DiffusionPolicyConfig, DiffusionPolicyModel),
 }
@@ -61,10 +61,11 @@ def recipe(kind: str, size: str, stage: str) -> Recipe:
     return found
 
 
-def fresh(kind: str, size: str, cameras: int, image_size: tuple[int, int]) -> Any:
-    """A network that has learned nothing yet."""
+def fresh(kind: str, size: str, file: Path | None, cameras: int, image_size: tuple[int, int]) -> Any:
+    """A network that has learned nothing yet, of a size or as a YAML file has it; raises ConfigError for that file."""
     config, model = _NETWORKS[kind]
-    return model(getattr(config, size)(), cameras, image_size)
+    wanted = yaml_file.read(file, config, ConfigError) if file else getattr(config, size)()
+    return model(wanted, cameras, image_size)
 
 
 def restored(folder: Path, kind: str) -> tuple[Checkpoint, Any]:
