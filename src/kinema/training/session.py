@@ -184,4 +184,11 @@ class Session:
         processes = self._accelerator.num_processes
         if self._accelerator.device.type == "cuda":
             return f"{processes} x {torch.cuda.get_device_name()}"
-        return f"{processes} x {torch.get_num_threads()} threads of {platform.machine()}"
+        return f"{processes} x {torch.get_num_threads()} threads of {_processor()}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2]
+    return platform.machine()
