@@ -1,5 +1,6 @@
 """The task in words as one vector: by a small encoder that needs no download, or by CLIP."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -68,16 +69,17 @@ class Words(nn.Module):
         for text, found in zip(texts, words, strict=True):
             if not 1 <= len(found) <= self.config.longest:
                 raise _too_long(text, len(found), self.config.longest, "words")
-        signs = [torch.tensor([_signs(word) for word in found]) for found in words]
+        signs = [torch.stack([_signs(word) for word in found]) for found in words]
         padded = nn.utils.rnn.pad_sequence(signs, batch_first=True).to(self.word.weight)
         states, _ = self.read(self.word(padded))
         last = torch.tensor([len(found) - 1 for found in words], device=states.device)
         return states[torch.arange(len(words), device=states.device), last]
 
 
-def _signs(word: str) -> list[float]:
+@functools.lru_cache(maxsize=4096)
+def _signs(word: str) -> Tensor:
     digest = hashlib.shake_128(word.encode()).digest(_SIGNS // 8)
-    return [1.0 if byte >> bit & 1 else -1.0 for byte in digest for bit in range(8)]
+    return torch.tensor([1.0 if byte >> bit & 1 else -1.0 for byte in digest for bit in range(8)])
 
 
 class Clip(nn.Module):

@@ -4,6 +4,7 @@
 vector at each denoising step.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,11 +12,29 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.errors import ConfigError
-from kinema.policies.video_policy.config import AdapterConfig
+from kinema.policies.video_policy.config import BottlenecksConfig, FlatConfig
 
 _BOTTLENECK, _FOLDING = 4, 2  # how much narrower the middle of a block is; of those that fold time
 
 Row = tuple[int, int]  # channels, groups of the normalisation
+Taps = Sequence[tuple[int, int, int]]  # channels, height, width of the features of each
+
+
+def adapter(
+    config: BottlenecksConfig | FlatConfig, taps: Taps, views: int, frames: int, label: int
+) -> "Bottlenecks | Flat":
+    """For features of `taps`, finest first, of a clip with one padding frame and then `frames` of each view.
+
+    Called with the features (b, 1 + views * frames, channels, h, w) and the embedding (b, label) of the video's noise
+    level it answers with a vector (b, `features`). The padding frame is not looked at. Raises ConfigError for a
+    configuration that is for another number of taps.
+    """
+    wanted = config.channels if isinstance(config, FlatConfig) else config.widths
+    if len(taps) != len(wanted):
+        raise ConfigError(f"adapter: is configured for {len(wanted)} taps, the U-Net has {len(taps)}")
+    if isinstance(config, FlatConfig):
+        return Flat(config, taps, views, frames, label)
+    return Bottlenecks(config, taps, views, frames, label)
 
 
 class _Bottleneck(nn.Module):
@@ -66,9 +85,9 @@ class _Row(nn.ModuleList):
 class _Branch(nn.Module):
     """One view: from its finest features down, the coarser ones joining on the way."""
 
-    def __init__(self, taps: Sequence[int], config: AdapterConfig, label: int) -> None:
+    def __init__(self, taps: Sequence[int], config: BottlenecksConfig, label: int) -> None:
         super().__init__()
-        joined = [taps[0], *(w + e for (w, _), (e, _) in zip(config.widths, config.entries, strict=False))]
+        joined = [taps[0], *(w + e for (w, _), (e, _) in zip(config.widths[:-1], config.entries, strict=True))]
         self.entries = nn.ModuleList(
             _Row(tap, row, label, config.blocks) for tap, row in zip(taps[1:], config.entries, strict=True)
         )
@@ -91,23 +110,17 @@ class _Branch(nn.Module):
         return x
 
 
-class Adapter(nn.Module):
-    """Features (b, frames, channels, h, w) of every tap, finest first, to a vector (b, n).
+class Bottlenecks(nn.Module):
+    """The paper's: bottlenecks over time and space, views apart at first, time folded to one moment at the end."""
 
-    Frame 0 of the clip is padding and is not looked at; `views` times `frames` follow.
-    """
-
-    def __init__(self, taps: Sequence[int], views: int, frames: int, label: int, config: AdapterConfig) -> None:
+    def __init__(self, config: BottlenecksConfig, taps: Taps, views: int, frames: int, label: int) -> None:
         super().__init__()
         halvings = frames.bit_length() - 1
         if frames != 1 << halvings:
             raise ConfigError(f"adapter: {frames} frames a view, allowed are powers of 2")
-        if not len(taps) == len(config.widths) == len(config.strides) == len(config.entries) + 1:
-            raise ConfigError(
-                f"adapter: the U-Net has {len(taps)} taps; needed are as many widths and strides, and one entry less"
-            )
         self.views, self.frames = views, frames
-        self.branches = nn.ModuleList(_Branch(taps, config, label) for _ in range(views))
+        channels = [tap[0] for tap in taps]
+        self.branches = nn.ModuleList(_Branch(channels, config, label) for _ in range(views))
         rows, width = [], views * (config.narrow or config.widths)[-1][0]
         for row in config.trunk:
             rows.append(_Row(width, row, label, config.blocks))
@@ -117,9 +130,12 @@ class Adapter(nn.Module):
         rows += [_Row(width, folded, label, 2 * config.blocks, _FOLDING, time=2) for _ in range(halvings)]
         self.trunk = nn.ModuleList(rows)
         self.norm = nn.GroupNorm(config.norm, width)
+        _, height, across = taps[0]
+        for stride in config.strides:
+            height, across = math.ceil(height / stride), math.ceil(across / stride)
+        self.features = width * height * across
 
     def forward(self, features: Sequence[Tensor], label: Tensor) -> Tensor:
-        """`label` (b, n) is the embedding of the video's noise level."""
         views = [feature[:, 1:].unflatten(1, (self.views, self.frames)).transpose(2, 3) for feature in features]
         x = torch.cat([branch([view[:, i] for view in views], label) for i, branch in enumerate(self.branches)], dim=1)
         for row in self.trunk:
@@ -127,8 +143,24 @@ class Adapter(nn.Module):
         return self.norm(x).flatten(1)
 
 
-def length(size: tuple[int, int], config: AdapterConfig) -> int:
-    """Length of the vector for finest features of `size` height, width."""
-    for stride in config.strides:
-        size = (-(-size[0] // stride), -(-size[1] // stride))
-    return config.trunk[-1][0] * size[0] * size[1]
+class Flat(nn.Module):
+    """A few channels of each tap, every place of every frame of every view with its own weights."""
+
+    def __init__(self, config: FlatConfig, taps: Taps, views: int, frames: int, label: int) -> None:
+        super().__init__()
+        self.features = config.features
+        self.keep = nn.ModuleList(
+            nn.Sequential(nn.GroupNorm(8, channels), nn.Conv2d(channels, kept, 1), nn.SiLU(), nn.Flatten())
+            for (channels, _, _), kept in zip(taps, config.channels, strict=True)
+        )
+        self.read = nn.ModuleList(
+            nn.Linear(views * frames * kept * height * width, config.features)
+            for (_, height, width), kept in zip(taps, config.channels, strict=True)
+        )
+        self.label = nn.Linear(label, config.features)
+
+    def forward(self, features: Sequence[Tensor], label: Tensor) -> Tensor:
+        x = self.label(functional.silu(label))
+        for feature, keep, read in zip(features, self.keep, self.read, strict=True):
+            x = x + read(keep(feature[:, 1:].flatten(0, 1)).unflatten(0, (len(feature), -1)).flatten(1))
+        return x

@@ -3,6 +3,7 @@
 Image size and cameras are not here: they are the data set's, and stand in the checkpoint beside this.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -61,8 +62,8 @@ class LeanConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class AdapterConfig:
-    """From the features of a whole video to one vector: 3-D bottlenecks, one branch a view, then a common trunk.
+class BottlenecksConfig:
+    """The paper's adapter: 3-D bottlenecks, one branch a view, then a common trunk that folds time.
 
     Rows are (channels, groups of the normalisation). Each view's branch begins at the finest features; `entries` are
     what the features of every further tap are brought to before they join, `widths` what they join to, `strides` how
@@ -71,6 +72,7 @@ class AdapterConfig:
     `norm` are the groups of the last normalisation.
     """
 
+    kind: Literal["bottlenecks"] = "bottlenecks"
     entries: tuple[tuple[int, int], ...] = ((320, 10), (640, 10), (640, 10), (640, 10))
     widths: tuple[tuple[int, int], ...] = ((320, 10), (640, 10), (1280, 10), (1280, 10), (1280, 10))
     strides: tuple[int, ...] = (2, 2, 2, 1, 1)
@@ -81,16 +83,21 @@ class AdapterConfig:
     norm: int = 14
 
 
-_SMALL_ADAPTER = AdapterConfig(
-    entries=((64, 4),),
-    widths=((64, 4), (128, 8)),
-    strides=(2, 1),
-    narrow=(),
-    trunk=((192, 8), (32, 4)),
-    blocks=1,
-    fold=4,
-    norm=4,
-)
+@dataclass(frozen=True, slots=True)
+class FlatConfig:
+    """An adapter of few operations: `channels` are kept of each tap, finest first; one linear map reads all of them.
+
+    It learns in a third of the steps where the video network is small, and each of them is twice as fast.
+    """
+
+    kind: Literal["flat"] = "flat"
+    channels: tuple[int, ...] = (3, 8)
+    features: int = 128
+
+
+# The paper's 9 s for 30 guided steps on an A100 (appendix A.1) is 0.15 s a pass; the rest follows from that.
+_FULL_LATENCY = {"single": 0.2, "few:4": 0.7, "few:10": 1.6, "paper": 9.0}
+_SMALL_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 4.0}  # one thread, 96 x 96 pixels
 
 
 class VideoPolicyConfig(pydantic.BaseModel):
@@ -106,6 +113,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     prefix           the longest run of steps that may be committed already
     action_steps     of the action U-Net after a single pass; finish_steps: of the video that is asked for afterwards
     stop_gradient    the video U-Net learns from videos alone (the paper, section 3.3)
+    latency          [s] to declare in lockstep, by mode; the modes that there are
     rates            factors on the learning rate: of the video U-Net; of text, adapter, look and action U-Net
     """
 
@@ -114,7 +122,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     codec: Annotated[VaeConfig | PatchesConfig, pydantic.Field(discriminator="kind")] = VaeConfig()
     text: Annotated[ClipConfig | WordsConfig, pydantic.Field(discriminator="kind")] = ClipConfig()
     unet: Annotated[SvdConfig | LeanConfig, pydantic.Field(discriminator="kind")] = SvdConfig()
-    adapter: AdapterConfig = AdapterConfig()
+    adapter: Annotated[BottlenecksConfig | FlatConfig, pydantic.Field(discriminator="kind")] = BottlenecksConfig()
     action: ActionUNetConfig = ActionUNetConfig()
     look: ImageEncoderConfig | None = None
     frames: int = pydantic.Field(default=8, ge=1)
@@ -129,7 +137,16 @@ class VideoPolicyConfig(pydantic.BaseModel):
     action_steps: int = pydantic.Field(default=10, ge=1)
     finish_steps: int = pydantic.Field(default=10, ge=1)
     stop_gradient: bool = True
+    latency: dict[str, float] = pydantic.Field(default_factory=lambda: dict(_FULL_LATENCY))
     rates: tuple[float, float] = (1.0, 5.0)
+
+    @pydantic.field_validator("latency")
+    @classmethod
+    def _modes(cls, latency: dict[str, float]) -> dict[str, float]:
+        for mode in latency:
+            if not re.fullmatch(r"single|paper|few:[1-9]\d*", mode):
+                raise ValueError(f"mode {mode!r} is not known; allowed: single, few:STEPS, paper")
+        return latency
 
     @classmethod
     def full(cls) -> Self:
@@ -143,9 +160,10 @@ class VideoPolicyConfig(pydantic.BaseModel):
             codec=PatchesConfig(),
             text=WordsConfig(),
             unet=LeanConfig(),
-            adapter=_SMALL_ADAPTER,
-            action=ActionUNetConfig(channels=(64, 128), step=64),
+            adapter=FlatConfig(),
+            action=ActionUNetConfig(channels=(64, 128), step=64, rejoin=True),
             look=SMALL,
             action_noise=(0.0, 1.6),
+            latency=dict(_SMALL_LATENCY),
             rates=(1.0, 1.0),
         )

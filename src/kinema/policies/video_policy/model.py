@@ -88,6 +88,7 @@ class VideoPolicyModel(nn.Module):
         super().__init__()
         self.config, self.cameras, self.width = config, cameras, width
         self.frames, self.stride, self.prefix = config.frames, config.stride, config.prefix
+        self.latency = config.latency
         self.horizon, self.clip = config.frames * config.stride, 1 + cameras * config.frames
         self.codec = codec.codec(config.codec)
         self.text = words.encoder(config.text)
@@ -106,8 +107,9 @@ class VideoPolicyModel(nn.Module):
                 f"images of {image_size[0]} x {image_size[1]} px: both sides must be multiples of {multiple}"
             )
         self.latent = (self.codec.predicted, image_size[1] // self.codec.factor, image_size[0] // self.codec.factor)
-        self.adapter = adapter.Adapter(self.unet.taps, cameras, config.frames, self.unet.label, config.adapter)
-        condition = adapter.length(self.latent[1:], config.adapter)
+        taps = self.unet.taps((self.latent[1], self.latent[2]))
+        self.adapter = adapter.adapter(config.adapter, taps, cameras, config.frames, self.unet.label)
+        condition = self.adapter.features
         self.look: _Look | None = None
         if config.look is not None:
             self.look = _Look(config.look, config.text, cameras, image_size)

@@ -5,6 +5,8 @@
 """
 
 import itertools
+import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -52,11 +54,15 @@ class SvdUNet(nn.Module):
         self.network = network
         down, up = network.down_blocks, network.up_blocks
         tapped = [down[-2].downsamplers[0], up[0].resnets[1], *(block.attentions[1] for block in up[1:])]
-        self.taps = (*config.channels[:-1], config.channels[-1], config.channels[-2])
         self.label = 4 * config.channels[0]
         self._features: list[Tensor] = []
         for module in tapped:
             module.register_forward_hook(self._keep)
+
+    def taps(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """Channels, height, width of the features, for latents of `size` height, width."""
+        found = _levels(self.config.channels, size)
+        return [*found, (self.config.channels[-2], *found[-1][1:])]
 
     def load_pretrained(self) -> None:
         """Take the published weights; raises CheckpointError naming the files that are missing."""
@@ -88,8 +94,7 @@ class LeanUNet(nn.Module):
 
     def __init__(self, config: LeanConfig, inputs: int, outputs: int, text: int, frames: int) -> None:
         super().__init__()
-        channels, self.label = config.channels, config.label
-        self.taps = channels
+        channels, self.channels, self.label = config.channels, config.channels, config.label
         self.embed = LabelEmbedding(config.label)
         self.text = nn.Linear(text, config.label)
         self.frame = nn.Parameter(0.1 * torch.randn(frames, config.label))
@@ -105,6 +110,10 @@ class LeanUNet(nn.Module):
         self.leave = nn.Sequential(
             nn.GroupNorm(8, channels[0]), nn.SiLU(), _zeroed(nn.Conv2d(channels[0], outputs, 3, padding=1))
         )
+
+    def taps(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """Channels, height, width of the features, for latents of `size` height, width."""
+        return _levels(self.channels, size)
 
     def forward(self, latents: Tensor, label: Tensor, text: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Velocity (b, frames, outputs, h, w) and features (b, frames, channels, h, w), finest first."""
@@ -126,6 +135,11 @@ class LeanUNet(nn.Module):
             features.append(x)
         velocity = self.leave(x).unflatten(0, batch)
         return velocity, [feature.unflatten(0, batch) for feature in reversed(features)]
+
+
+def _levels(channels: Sequence[int], size: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Each level has half the size of the one before, rounded up."""
+    return [(c, math.ceil(size[0] / 2**i), math.ceil(size[1] / 2**i)) for i, c in enumerate(channels)]
 
 
 def _places(x: Tensor) -> Tensor:
