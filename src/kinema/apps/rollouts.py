@@ -22,7 +22,7 @@ from kinema.chunk import Image, Observation, Prediction
 from kinema.control.messages import Mode
 from kinema.errors import ConfigError
 from kinema.interfaces import Policy
-from kinema.policies import checkpoint, registry
+from kinema.policies import registry
 
 Result = TypeVar("Result")
 
@@ -57,6 +57,8 @@ class Player:
         """
         if source in registry.POLICIES and not like:
             return Player(source, {}, source)
+        from kinema.policies import checkpoint  # seconds to import: the demonstrator needs no torch
+
         known = checkpoint.read(Path(like or source))
         space = known.action
         if like:
