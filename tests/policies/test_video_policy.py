@@ -159,6 +159,14 @@ def test_videos_without_actions_and_actions_without_videos_can_be_learned_from()
     assert set(model.loss(batch, "joint")) == {"video", "action"}
 
 
+def test_it_learns_in_mixed_precision():
+    model, batch = fresh(look=LOOK), moments(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model.loss(batch, "joint")
+    sum(losses.values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_actions_have_a_noise_level_of_their_own():
     model, seen = fresh(read_share=1.0), []
     model.unet.register_forward_pre_hook(lambda module, given: seen.append(given[1]))

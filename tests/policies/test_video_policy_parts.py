@@ -50,6 +50,14 @@ def test_a_few_components_say_most_and_what_is_denoised_has_unit_variance(images
     assert (codec.decode(codec.encode(fresh)) - fresh).square().mean() < 0.15 * fresh.square().mean()
 
 
+def test_latents_are_exact_in_mixed_precision(images):
+    codec = Patches(PatchesConfig(patch=8, predicted=12, shown=24))
+    codec.fit(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = codec.encode(images)
+    assert torch.equal(latents, codec.encode(images))
+
+
 def test_a_fit_does_not_depend_on_the_order_of_the_images(images):
     one, other = (Patches(PatchesConfig(patch=8, predicted=6, shown=6)) for _ in range(2))
     one.fit(images)
@@ -86,6 +94,15 @@ def test_features_have_the_shapes_that_are_announced(config, size):
     assert velocity.shape == (2, 5, 3, *size)
     assert [tuple(feature.shape) for feature in features] == [(2, 5, *tap) for tap in network.taps(size)]
     assert network.embed(torch.zeros(2)).shape == (2, network.label)
+
+
+def test_the_full_network_can_be_learned_from_and_lets_go_of_its_features():
+    torch.manual_seed(0)
+    network = unet(SVD, inputs=6, outputs=3, text=8, frames=5).train()
+    velocity, features = network(torch.randn(1, 5, 6, 4, 6), torch.zeros(1), torch.randn(1, 8))
+    (velocity.square().mean() + sum(feature.square().mean() for feature in features)).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert network._features is None
 
 
 def test_in_the_lean_network_every_frame_depends_on_every_other_and_samples_do_not():

@@ -67,15 +67,21 @@ class Patches(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, height, width), -1 to 1, of latents (n, predicted, h, w)."""
         kept = latents * self._weight(self.predicted)
-        patches = torch.einsum("nchw,pc->nphw", kept, self.basis[:, : self.predicted]) + self.mean[:, None, None]
+        patches = _exactly("nchw,pc->nphw", kept, self.basis[:, : self.predicted]) + self.mean[:, None, None]
         return functional.pixel_shuffle(patches, self.factor)
 
     def _project(self, images: Tensor, kept: int) -> Tensor:
         patches = functional.pixel_unshuffle(images, self.factor) - self.mean[:, None, None]
-        return torch.einsum("nphw,pc->nchw", patches, self.basis[:, :kept])
+        return _exactly("nphw,pc->nchw", patches, self.basis[:, :kept])
 
     def _weight(self, kept: int) -> Tensor:
         return (self.std[:kept].sqrt() * self.loudness)[:, None, None]
+
+
+def _exactly(equation: str, values: Tensor, basis: Tensor) -> Tensor:
+    """In 32 bits even where the networks around it compute in 16."""
+    with torch.autocast(values.device.type, enabled=False):
+        return torch.einsum(equation, values.float(), basis)
 
 
 class Vae(nn.Module):

@@ -145,7 +145,7 @@ class VideoPolicyModel(nn.Module):
         Without `batch.future` every moment is one whose video is all noise: enough for the stage `action`.
         """
         config, count, device = self.config, len(batch), batch.now.device
-        sight = self.see(batch.now, batch.text, config.stain)
+        sight = self.see(batch.now, batch.text, config.stain, act=stage != "video")
         sight = sight.where(torch.rand(count, device=device) >= config.drop)
         sigma = sampling.log_normal(torch.randn(count, device=device), *config.video_noise)
         read = torch.rand(count, device=device) < (config.read_share if batch.future is not None else 1.0)
@@ -165,13 +165,17 @@ class VideoPolicyModel(nn.Module):
 
     # ---- acting
 
-    def see(self, now: Tensor, texts: Sequence[str], stain: float = 0.0) -> Sight:
-        """Encode present images (b, cameras, height, width, 3) uint8 and texts; `stain`: noise on what conditions."""
+    def see(self, now: Tensor, texts: Sequence[str], stain: float = 0.0, act: bool = True) -> Sight:
+        """Encode present images (b, cameras, height, width, 3) uint8 and texts.
+
+        stain  noise on what conditions
+        act    False: for a video alone, nothing is looked at for the actions
+        """
         images = signal(now)
         stained = images + stain * torch.randn_like(images) if stain else images
         shown = self.codec.show(stained.flatten(0, 1)).unflatten(0, now.shape[:2])[:, self._view]
         text = self.text(texts)
-        look = text[:, :0] if self.look is None else self.look(images, texts, text)
+        look = self.look(images, texts, text) if act and self.look is not None else text[:, :0]
         return Sight(shown, text, look)
 
     def noise(self, count: int, generator: torch.Generator) -> Noise:
@@ -244,7 +248,8 @@ class VideoPolicyModel(nn.Module):
     @torch.no_grad()
     def imagine(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Images (b, cameras, frames, height, width, 3) uint8 of what is going to happen."""
-        return self.decode(self.finish(self.see(batch.now, batch.text), self.noise(len(batch), generator)))
+        sight = self.see(batch.now, batch.text, act=False)
+        return self.decode(self.finish(sight, self.noise(len(batch), generator)))
 
     # ---- parts
 

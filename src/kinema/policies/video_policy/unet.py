@@ -51,11 +51,12 @@ class SvdUNet(nn.Module):
             num_attention_heads=config.heads,
             num_frames=frames,
         )
+        network.enable_gradient_checkpointing()  # of a network this size, activations don't fit beside the weights
         self.network = network
         down, up = network.down_blocks, network.up_blocks
         tapped = [down[-2].downsamplers[0], up[0].resnets[1], *(block.attentions[1] for block in up[1:])]
         self.label = 4 * config.channels[0]
-        self._features: list[Tensor] = []
+        self._features: list[Tensor] | None = None  # what the taps have said, while somebody listens
         for module in tapped:
             module.register_forward_hook(self._keep)
 
@@ -78,15 +79,15 @@ class SvdUNet(nn.Module):
 
     def forward(self, latents: Tensor, label: Tensor, text: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Velocity (b, frames, outputs, h, w) and features (b, frames, channels, h, w), finest first."""
-        self._features.clear()
         ids = latents.new_tensor(_IDS).expand(len(latents), -1)
+        self._features = []
         (velocity,) = self.network(latents, label, text[:, None], ids, return_dict=False)
-        features = [feature.unflatten(0, latents.shape[:2]) for feature in reversed(self._features)]
-        self._features.clear()
-        return velocity, features
+        features, self._features = self._features, None  # a checkpointed block speaks again in the backward pass
+        return velocity, [feature.unflatten(0, latents.shape[:2]) for feature in reversed(features)]
 
     def _keep(self, module: nn.Module, given: Any, answer: Any) -> None:
-        self._features.append(answer[0] if isinstance(answer, tuple) else answer)
+        if self._features is not None:
+            self._features.append(answer[0] if isinstance(answer, tuple) else answer)
 
 
 class LeanUNet(nn.Module):
