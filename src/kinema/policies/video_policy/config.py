@@ -12,6 +12,7 @@ import pydantic
 from kinema import yaml_file
 from kinema.policies.action_unet import ActionUNetConfig
 from kinema.policies.image_encoder import SMALL, ImageEncoderConfig
+from kinema.policies.sampling import SIGMA_MAX
 from kinema.policies.text import ClipConfig, WordsConfig
 
 
@@ -111,7 +112,8 @@ class VideoPolicyConfig(pydantic.BaseModel):
     stain            noise added to the images that condition, of the pixels' range -1..1
     guidance         scale of `paper` mode
     prefix           the longest run of steps that may be committed already
-    action_steps     of the action U-Net after a single pass; finish_steps: of the video that is asked for afterwards
+    action_steps     of the action U-Net after a single pass, from level `action_sigma` down
+    finish_steps     of the video that is asked for afterwards
     stop_gradient    the video U-Net learns from videos alone (the paper, section 3.3)
     latency          [s] to declare in lockstep, by mode; the modes that there are
     rates            factors on the learning rate: of the video U-Net; of text, adapter, look and action U-Net
@@ -135,6 +137,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     guidance: float = pydantic.Field(default=2.0, ge=1)
     prefix: int = pydantic.Field(default=8, ge=0)
     action_steps: int = pydantic.Field(default=10, ge=1)
+    action_sigma: float = pydantic.Field(default=SIGMA_MAX, gt=1)
     finish_steps: int = pydantic.Field(default=10, ge=1)
     stop_gradient: bool = True
     latency: dict[str, float] = pydantic.Field(default_factory=lambda: dict(_FULL_LATENCY))
@@ -164,6 +167,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
             action=ActionUNetConfig(channels=(64, 128), step=64, rejoin=True),
             look=SMALL,
             action_noise=(0.0, 1.6),
+            action_sigma=80.0,
             latency=dict(_SMALL_LATENCY),
             rates=(1.0, 1.0),
         )

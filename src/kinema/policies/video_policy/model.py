@@ -189,10 +189,9 @@ class VideoPolicyModel(nn.Module):
         """Actions (b, horizon, width) by one pass of the U-Net at the highest level, then the action U-Net alone."""
         sigma = self._view.new_tensor(sampling.SIGMA_MAX, dtype=torch.float32).expand(len(noise.video))
         _, features = self._video(noise.video, sigma, sight)
-        sigmas = sampling.karras(self.config.action_steps).to(noise.actions)
-        return sample_actions(
-            self._answer(self._condition(features, sigma, sight)), noise.actions, sigmas, given, prefix
-        )
+        answer = self._answer(self._condition(features, sigma, sight))
+        sigmas = sampling.karras(self.config.action_steps, high=self.config.action_sigma).to(noise.actions)
+        return sample_actions(answer, noise.actions, sigmas, given, prefix)
 
     def joint(
         self, sight: Sight, noise: Noise, given: Tensor, prefix: Tensor, steps: int, guidance: float = 1.0
