@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kinema import cell_file
 from kinema.apps import cli, evaluate_table, trials
@@ -17,8 +18,14 @@ from kinema.control.messages import Mode
 from kinema.errors import CheckpointError, ConfigError
 from kinema.geometry import Pose
 from kinema.policies import checkpoint
+from kinema.policies.action_unet import ActionUNetConfig
 from kinema.policies.actions import ActionSpace
 from kinema.policies.checkpoint import Checkpoint
+from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
+from kinema.policies.image_encoder import ImageEncoderConfig
+from kinema.policies.text import WordsConfig
+
+torch.set_num_threads(1)
 
 CELL = cell_file.load("launch/cells/virtual.yaml")
 SETTING = Setting("learned", "0123456789abcdef", "single", 8, "normal", Mode.OVERLAP, 0.1, "virtual_ur5e", 40.0)
@@ -55,7 +62,7 @@ def _rollout(setting: Setting, scene: Scene, success: bool) -> Rollout:
     return Rollout(setting, scene, success, "", 10.0, 12, 0, "", 3.0)
 
 
-def _checkpoint(folder: Path, **facts: object) -> Checkpoint:
+def _facts(**facts: object) -> Checkpoint:
     known: dict[str, object] = {
         "kind": "video_policy",
         "config": {},
@@ -67,7 +74,11 @@ def _checkpoint(folder: Path, **facts: object) -> Checkpoint:
         "latency": {"single": 0.12, "paper": 2.5},
         "training": {},
     }
-    return checkpoint.save(folder, Checkpoint(**(known | facts)), {})  # type: ignore[arg-type]
+    return Checkpoint(**(known | facts))  # type: ignore[arg-type]
+
+
+def _checkpoint(folder: Path, **facts: object) -> Checkpoint:
+    return checkpoint.save(folder, _facts(**facts), {})
 
 
 # ---- scenarios
@@ -168,6 +179,32 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path, capsys) -> Non
     assert _run(tmp_path, *words, "--scenarios", "2") == again, "nothing is done twice"
     shown = " ".join(capsys.readouterr().out.split())
     assert f"random {saved.hash[:8]} 12 steps │ 0.00 (0.00..0.66) of 2" in shown
+
+
+def test_a_learned_policy_is_evaluated_with_and_without_its_eyes(tmp_path) -> None:
+    torch.manual_seed(0)
+    config = DiffusionPolicyConfig(
+        image=ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8),
+        text=WordsConfig(width=8),
+        head=ActionUNetConfig(channels=(32, 64), step=16, rejoin=True),
+        guided=True,
+        label=16,
+        latency=0.15,
+    )
+    model = DiffusionPolicyModel(config, 3, (24, 18))
+    facts = _facts(
+        kind="diffusion_policy",
+        config=config.model_dump(mode="json"),
+        cameras=("gripper", "left", "right"),
+        image_size=(24, 18),
+        latency=model.latency,
+    )
+    checkpoint.save(tmp_path / "trained", facts, model.state_dict())
+    words = [str(tmp_path / "trained"), "--task", "open_drawer", "--scenarios", "1", "--images", "normal", "blanked"]
+    seen, blanked = _run(tmp_path, *words, "--executed", "8")
+    assert (seen.setting.policy, seen.setting.inference, seen.setting.latency) == ("diffusion_policy", "", 0.15)
+    assert (seen.setting.images, blanked.setting.images) == ("normal", "blanked")
+    assert seen.chunks + seen.refused > 0
 
 
 def test_a_line_that_is_no_rollout_is_named(tmp_path) -> None:

@@ -96,7 +96,8 @@ def test_a_dream_of_no_change_is_as_good_as_the_first_frame(tmp_path, monkeypatc
     monkeypatch.setattr(evaluate_video, "on_all_cores", lambda function, rows, jobs: [clips])
     words = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "videos"), "--task", "open_drawer"]
     assert cli.main(["evaluate", "video", "demonstrator", *words]) == 0
-    assert "first frame" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "PSNR [dB], imagined" in shown and "first frame" in shown
     assert (tmp_path / f"videos/{clips[0].name}.mp4").stat().st_size > 1000
     numbers = json.loads((tmp_path / "results/demonstrator_video.json").read_text())
     assert np.array(numbers["values"]).shape == (1, 2, 3, 3, 2) and numbers["clips"] == [clips[0].name]

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kinema import paths
@@ -41,11 +42,11 @@ class Sheet:
         return "\n".join([f"{self.title}\n", *lines])
 
     def print(self, console: Console) -> None:
-        table = Table(title=self.title)
+        table = Table(title=escape(self.title))
         for i, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if i < 2 else "right")
+            table.add_column(escape(column), justify="left" if i < 2 else "right")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         console.print(table)
 
 

@@ -155,7 +155,9 @@ def run(arguments: argparse.Namespace) -> int:
     values = measure(clips)
     sheet = quality_table(values, clips[0], setting.label)
     file = trials.results_file(arguments.results, setting)
-    file = file.with_name("_".join(word for word in (file.stem, setting.inference, "video.json") if word))
+    file = file.with_name(
+        "_".join(word for word in (file.stem, setting.inference.replace(":", ""), "video.json") if word)
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     facts = {"title": sheet.title, "measures": list(MEASURES), "clips": [clip.name for clip in clips]}
     file.write_text(json.dumps({**facts, "values": values.round(4).tolist()}) + "\n")
