@@ -13,7 +13,7 @@ from kinema.policies.action_unet import (
     sample_actions,
 )
 
-SMALL = ActionUNetConfig(channels=(16, 32), groups=4, step=16)
+SMALL = ActionUNetConfig(channels=(16, 32), groups=4, step=16, rejoin=True)
 NONE = torch.zeros(64, dtype=torch.int64)
 
 
@@ -23,7 +23,7 @@ def one_thread():
     torch.manual_seed(0)
 
 
-def head(steps: int = 8):
+def head():
     """An answer made of a small network whose condition is (64, 4), and its parameters."""
     unet, embed = ActionUNet(3, 16, 4, SMALL), LabelEmbedding(16)
     condition = torch.randn(64, 4)
@@ -82,11 +82,11 @@ def test_it_learns_to_continue_the_known_steps():
     actions = torch.randn(64, 1, 3) * torch.linspace(0.5, 1.5, 8)[None, :, None]
     answer, parameters = head()
     optimizer = torch.optim.AdamW(parameters, 3e-3)
-    for _ in range(300):
+    for _ in range(120):
         optimizer.zero_grad()
         action_loss(answer, actions, torch.randint(0, 3, (64,))).backward()
         optimizer.step()
     with torch.no_grad():
         drawn = sample_actions(answer, torch.randn(64, 8, 3), sampling.karras(10), actions, NONE + 2)
     slopes = drawn[:, 7] - drawn[:, 2], actions[:, 7] - actions[:, 2]
-    assert torch.corrcoef(torch.stack([slope.flatten() for slope in slopes]))[0, 1] > 0.7
+    assert torch.corrcoef(torch.stack([slope.flatten() for slope in slopes]))[0, 1] > 0.8

@@ -79,8 +79,8 @@ def train(model: VideoPolicyModel, stage: str, steps: int) -> None:
 def learned() -> VideoPolicyModel:
     """After both stages: first the video, then the actions with the video network as it is."""
     model = fresh()
-    train(model, "video", 150)
-    train(model, "action", 300)
+    train(model, "video", 100)
+    train(model, "action", 200)
     return model.eval()
 
 

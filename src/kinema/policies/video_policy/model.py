@@ -22,7 +22,7 @@ from kinema.policies.batch import Batch
 from kinema.policies.image_encoder import ImageEncoder, ImageEncoderConfig
 from kinema.policies.pictures import signal
 from kinema.policies.video_policy import adapter, codec, unet
-from kinema.policies.video_policy.config import SvdConfig, VideoPolicyConfig
+from kinema.policies.video_policy.config import VideoPolicyConfig
 
 STAGES = ("video", "action", "joint")
 
@@ -99,9 +99,7 @@ class VideoPolicyModel(nn.Module):
             config.text.width,
             self.clip,
         )
-        multiple = self.codec.factor * (
-            2 ** (len(config.unet.channels) - 1) if isinstance(config.unet, SvdConfig) else 1
-        )
+        multiple = self.codec.factor * self.unet.multiple
         if any(side % multiple for side in image_size):
             raise ConfigError(
                 f"images of {image_size[0]} x {image_size[1]} px: both sides must be multiples of {multiple}"

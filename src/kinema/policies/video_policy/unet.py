@@ -1,7 +1,8 @@
-"""The video U-Net: Stable Video Diffusion's, or a lean one of few operations, behind the same two methods.
+"""The video U-Net: Stable Video Diffusion's, or a lean one of few operations, behind the same methods.
 
 `embed(label) -> (b, label)` and `forward(latents, label, text) -> velocity, features`. Frames stand in one dimension
-(b, frames, channels, h, w); features come from the finest to the coarsest tap.
+(b, frames, channels, h, w); features come from the finest to the coarsest tap. Both sides of the latents have to be a
+multiple of `multiple`.
 """
 
 import itertools
@@ -55,7 +56,7 @@ class SvdUNet(nn.Module):
         self.network = network
         down, up = network.down_blocks, network.up_blocks
         tapped = [down[-2].downsamplers[0], up[0].resnets[1], *(block.attentions[1] for block in up[1:])]
-        self.label = 4 * config.channels[0]
+        self.label, self.multiple = 4 * config.channels[0], 2 ** (levels - 1)
         self._features: list[Tensor] | None = None  # what the taps have said, while somebody listens
         for module in tapped:
             module.register_forward_hook(self._keep)
@@ -95,7 +96,8 @@ class LeanUNet(nn.Module):
 
     def __init__(self, config: LeanConfig, inputs: int, outputs: int, text: int, frames: int) -> None:
         super().__init__()
-        channels, self.channels, self.label = config.channels, config.channels, config.label
+        channels = self.channels = config.channels
+        self.label, self.multiple = config.label, 1
         self.embed = LabelEmbedding(config.label)
         self.text = nn.Linear(text, config.label)
         self.frame = nn.Parameter(0.1 * torch.randn(frames, config.label))
