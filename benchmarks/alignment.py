@@ -24,7 +24,7 @@ from rich.table import Table
 
 from kinema import paths
 from kinema.calibration.files import Latencies, Latency, load
-from kinema.clock import NS, to_ns
+from kinema.clock import NS, Every, to_ns
 from kinema.episodes import messages
 from kinema.episodes.aligned import align_episode
 from kinema.episodes.facts import Facts, ImageFacts, WorldFacts
@@ -84,16 +84,10 @@ def demonstrate(task: str, seed: int, table: NoiseTable) -> Session:
     world.tare()
     hand = Hand(world, seed)
     tracked, forces, images, tool, width = [], [], [], [], []
-    counted = {30: 0, 80: 0}
-
-    def due(rate: int) -> bool:
-        """Once in every period of a sensor's rate [Hz]."""
-        before, counted[rate] = counted[rate], (world.t_ns - _ORIGIN_NS) * rate // NS
-        return counted[rate] > before
-
+    camera, load_cell = Every(30.0, _ORIGIN_NS), Every(80.0, _ORIGIN_NS)
     while hand.phase is not Phase.END:
         world.step(*hand.goal())
-        camera_due, force_due = due(30), due(80)
+        camera_due, force_due = camera.due(world.t_ns), load_cell.due(world.t_ns)
         if hand.phase is not Phase.DEMONSTRATE:
             continue
         if (sample := world.tracked()) is not None:

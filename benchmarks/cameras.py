@@ -68,7 +68,7 @@ def _rendered(rings: dict[str, RingReader], until: float) -> dict[str, set[int]]
 
 def measure(seconds: float) -> None:
     deployment.isolate()
-    size = cell_file.load("launch/cells/virtual.yaml").image_size
+    size = cell_file.load(cell_file.VIRTUAL).image_size
     rings = {name: RingReader(paths.runtime() / f"frames_{name}.ring", records.frame(size)) for name in CAMERAS}
     rclpy.init()
     node, executor, ended = Receiver(), EventsExecutor(), threading.Event()
@@ -114,7 +114,11 @@ def measure(seconds: float) -> None:
     print(f"rate in the cell's time; {_RATE} Hz are wanted")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30.0)
     measure(parser.parse_args().seconds)
+
+
+if __name__ == "__main__":
+    main()

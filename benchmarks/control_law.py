@@ -78,7 +78,7 @@ def _row(name: str, values: np.ndarray) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cycles", type=int, default=3000)
     cycles = parser.parse_args().cycles
     print(set_up_real_time(50))

@@ -145,8 +145,8 @@ def measure(episodes: int) -> None:
     print(_row("bare", np.diff(beside["monotonic_ns"]), beside["compute_ns"], int(np.ptp(beside["unanswered"]))))
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=1)
     parser.add_argument("--bare", nargs=2, metavar=("PART", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -154,3 +154,7 @@ if __name__ == "__main__":
         {"arm": bare_arm, "loop": bare_loop}[arguments.bare[0]](Path(arguments.bare[1]))
     else:
         measure(arguments.episodes)
+
+
+if __name__ == "__main__":
+    main()

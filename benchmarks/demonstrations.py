@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kinema import paths
+from kinema import cell_file
 from kinema.apps.demonstrations import produce
 from kinema.apps.lockstep_recording import Recipe
 from kinema.virtual.cameras import DEFAULT_SIZE
@@ -33,7 +33,7 @@ def _row(task: str, episodes: int, jobs: int, out: Path) -> tuple[str, ...]:
         task=task,
         split="train",
         out=out,
-        cell=paths.root() / "launch/cells/virtual.yaml",
+        cell=cell_file.VIRTUAL,
         image_size=DEFAULT_SIZE,
         quality=90,
     )

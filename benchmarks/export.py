@@ -18,21 +18,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kinema import paths
+from kinema import cell_file
 from kinema.apps.lockstep_recording import Recipe, record
 from kinema.episodes.export import Format, export
 from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.reader import find
 from kinema.episodes.shards import Shards
 from kinema.errors import KinemaError
+from kinema.virtual.tasks import TASKS
 
 _EACH = 2
 _SMALLER = (192, 144)
 
 
 def _demonstrations(out: Path) -> None:
-    for task in ("pick_and_place", "open_drawer"):
-        recipe = Recipe(task, "train", out, paths.root() / "launch/cells/virtual.yaml", (320, 240), 90)
+    for task in TASKS:
+        recipe = Recipe(task, "train", out, cell_file.VIRTUAL, (320, 240), 90)
         good = (recorded for seed in itertools.count() if (recorded := record(recipe, seed)).folder)
         if len(list(itertools.islice(good, _EACH))) < _EACH:
             raise KinemaError(f"{task}: no demonstrations")

@@ -22,7 +22,7 @@ from kinema.calibration.bundle import load_bundle
 from kinema.calibration.files import CameraInfo, Jaw
 from kinema.calibration.jaw import JawDesign, calibrate
 from kinema.chunk import Image
-from kinema.clock import NS
+from kinema.clock import Every
 from kinema.perception.jaw import JawTracker, TagFinder
 from kinema.robots import GRIPPER
 from kinema.virtual import noise, scenario
@@ -30,9 +30,9 @@ from kinema.virtual.cameras import TAG_DICTIONARY
 from kinema.virtual.hand import Hand
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.renderer import CellRenderer
+from kinema.virtual.tasks import TASKS
 
 SIZES = ((320, 240), (640, 480))
-TASKS = ("pick_and_place", "open_drawer")
 HIDDEN = ("nothing", "left tag", "right tag")
 RATE = 30  # [Hz]
 
@@ -41,18 +41,14 @@ Moment = tuple[int, np.ndarray, float]  # stamp [ns], snapshot, true opening [m]
 _BUNDLE = load_bundle(paths.root() / "calibration/virtual", {"gripper": "VIRTUAL-GRIPPER", "jaw": "VIRTUAL-JAW"})
 
 
-def _due(world: HandheldWorld) -> bool:
-    """Whether this step of the world is the first of a new image's period."""
-    return world.t_ns * RATE // NS != (world.t_ns - round(world.period * NS)) * RATE // NS
-
-
 def _once_closed_and_opened() -> tuple[HandheldWorld, list[Moment]]:
-    world, moments = HandheldWorld(scenario.draw(TASKS[0], "train", 0), seed=0), []
+    world, moments = HandheldWorld(scenario.draw("pick_and_place", "train", 0), seed=0), []
+    camera = Every(RATE, world.t_ns)
     ways = ((0.05, -0.002, 350), (-0.002, -0.002, 250), (-0.002, 0.088, 600), (0.088, 0.088, 250))
     for start, end, steps in ways:
         for k in range(steps):
             world.step(T_BASE_TCP_START, start + (k + 1) / steps * (end - start))
-            if _due(world):
+            if camera.due(world.t_ns):
                 moments.append((world.t_ns, world.snapshot(), world.width()))
     return world, moments
 
@@ -62,10 +58,10 @@ def _session(task: str, seed: int) -> tuple[HandheldWorld, list[Moment]]:
     for _ in range(50):
         world.step(T_BASE_TCP_START, GRIPPER.stroke)
     world.tare()
-    hand = Hand(world, seed)
+    hand, camera = Hand(world, seed), Every(RATE, world.t_ns)
     while not hand.done:
         world.step(*hand.goal())
-        if _due(world):
+        if camera.due(world.t_ns):
             moments.append((world.t_ns, world.snapshot(), world.width()))
     return world, moments
 

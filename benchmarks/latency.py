@@ -47,7 +47,11 @@ def measure(episodes: int) -> None:
         print(f"{row.episode.number:<9}{numbers}{row.episode.real_time_factor:>11.2f}")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=3)
     measure(parser.parse_args().episodes)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,8 +13,9 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from kinema import paths
+from kinema import cell_file
 from kinema.apps.lockstep import LATENCY, Batch, run_batch
+from kinema.virtual.tasks import TASKS
 
 
 def _row(task: str, render: bool, jobs: int, episodes: int) -> tuple[str, ...]:
@@ -28,7 +29,7 @@ def _row(task: str, render: bool, jobs: int, episodes: int) -> tuple[str, ...]:
         mode=None,
         latency=LATENCY,
         render=render,
-        cell=paths.root() / "launch/cells/virtual.yaml",
+        cell=cell_file.VIRTUAL,
     )
     begin = time.perf_counter()
     results = list(run_batch(batch, jobs))
@@ -54,7 +55,7 @@ def main() -> None:
     for column in ("task", "images", "processes", "episodes/min", "real-time factor", "s/episode", "succeeded"):
         table.add_column(column, justify="left" if column in ("task", "images") else "right")
     cores = len(os.sched_getaffinity(0))
-    for task in ("pick_and_place", "open_drawer"):
+    for task in TASKS:
         for render in (False, True):
             for jobs in sorted({1, cores}):
                 table.add_row(*_row(task, render, jobs, arguments.episodes))

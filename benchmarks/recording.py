@@ -117,12 +117,13 @@ def publish(loop: Loop, over: Any, sent: Any) -> None:
     rows = [topic(name) for name in (*RATES, "/tf_static")]
     out = {row.name: node.create_publisher(message_type(row), row.name, QOS[row.qos]) for row in rows}
     T = load_bundle(paths.root() / "calibration/virtual", {"tracker": "VIRTUAL-TRACKER"}).T_base_world
-    out["/tf_static"].publish(bytes(encode(typestore(), Transforms(now_ns(), (("base_link", "world", T),)))))
     stamps: dict[str, list[int]] = {name: [] for name in RATES}
     origin_ns, tick = now_ns(), 0
     while not over.is_set():
         stamp_ns = origin_ns + tick * NS // TICK
         time.sleep(max(0.0, to_seconds(stamp_ns - now_ns())))
+        if tick % TICK == 0:  # an anchor from before the recorder came up would not count
+            out["/tf_static"].publish(bytes(encode(typestore(), Transforms(stamp_ns, (("base_link", "world", T),)))))
         for name, number in due(tick):
             out[name].publish(stamped(loop, name, number, stamp_ns))
             stamps[name].append(stamp_ns)
@@ -300,10 +301,14 @@ def measure(wanted: dict[Compression, float]) -> None:
     Console(width=100).print(table)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jpeg", type=float, default=600.0)
     parser.add_argument("--raw", type=float, default=60.0)
     parser.add_argument("--png", type=float, default=10.0)
     arguments = parser.parse_args()
     measure({"jpeg": arguments.jpeg, "none": arguments.raw, "png": arguments.png})
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kinema import paths
+from kinema import cell_file, paths
 from kinema.apps.episodes_replay import replay_all
 from kinema.episodes import facts as facts_file
 from kinema.episodes.reader import find
@@ -49,9 +49,10 @@ def main() -> None:
     lines = kept.read_text().splitlines() if kept.exists() else []
     done = {row["folder"]: row for row in map(json.loads, lines)}
     missing = [folder for folders in chosen.values() for folder in folders if str(folder) not in done]
-    cell = paths.root() / "launch/cells/virtual.yaml"
     with kept.open("a") as out:
-        for folder, result in replay_all(missing, arguments.robot, None, cell, arguments.jobs):
+        for folder, result in replay_all(missing, arguments.robot, None, cell_file.VIRTUAL, arguments.jobs):
+            if isinstance(result, str):
+                raise SystemExit(result)
             done[str(folder)] = {"folder": str(folder), **dataclasses.asdict(result)}
             out.write(json.dumps(done[str(folder)]) + "\n")
             out.flush()

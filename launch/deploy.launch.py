@@ -8,35 +8,24 @@ the launch ends when they are done; with 0 the cell stays up for an operator.
 
 import os
 import pathlib
-import sys
 from datetime import datetime
 
 import yaml
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
-from launch.event_handlers import OnProcessExit
-from launch.events import Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-CAMERAS = ("gripper", "left", "right")
-BOOLEAN = ["true", "false"]
+from kinema_ros.launching import BOOLEAN, CAMERAS, CELL, ends_with, node, process, split_argument
 
 ARGUMENTS = (
     DeclareLaunchArgument("robot", default_value="virtual_ur5e", description="a robot that the cell file allows"),
-    DeclareLaunchArgument(
-        "cell", default_value="launch/cells/virtual.yaml", description="the cell file; relative to the checkout"
-    ),
+    CELL,
     DeclareLaunchArgument("task", default_value="pick_and_place", description="pick_and_place or open_drawer"),
     DeclareLaunchArgument("episodes", default_value="3", description="how many; 0: stay up for an operator"),
     DeclareLaunchArgument("seed", default_value="0", description="of the first episode's scenario; the next adds one"),
-    DeclareLaunchArgument(
-        "split",
-        default_value="train",
-        choices=["train", "unseen_objects", "unseen_background"],
-        description="which objects and backgrounds are drawn",
-    ),
+    split_argument("which objects and backgrounds are drawn"),
     DeclareLaunchArgument("policy", default_value="demonstrator", description="a policy by name"),
     DeclareLaunchArgument(
         "episode",
@@ -55,43 +44,12 @@ ARGUMENTS = (
 )
 
 
-def _python() -> str:
-    """The environment's interpreter: under a full ROS 2, `ros2` itself runs in the system's."""
-    environment = os.environ.get("VIRTUAL_ENV")
-    return os.path.join(environment, "bin", "python") if environment else sys.executable
-
-
-def _process(name: str, *arguments: str) -> ExecuteProcess:
-    return ExecuteProcess(
-        cmd=[_python(), "-m", f"kinema.apps.{name}", *arguments],
-        name=name,
-        output="screen",
-        sigterm_timeout="10",
-    )
-
-
-def _node(package: str, executable: str, name: str, **parameters: object) -> Node:
-    return Node(
-        package=package,
-        executable=executable,
-        name=name,
-        output="screen",
-        parameters=[parameters] if parameters else [],
-    )
-
-
 def _scenario(episode: str) -> dict:
     """Task, split and seed of the scenario that a recorded episode names."""
     facts = yaml.safe_load(pathlib.Path(episode, "episode.yaml").read_text())
     if not facts["scenario"]:
         raise RuntimeError(f"{episode} names no scenario of the virtual cell that it could be replayed in")
     return facts["scenario"]
-
-
-def _finished(event: object, context: object) -> list:
-    if event.returncode != 0 and not context.is_shutdown:
-        raise RuntimeError(f"the episodes broke off (exit code {event.returncode}); see the lines above")
-    return [EmitEvent(event=Shutdown(reason="the episodes are done"))]
 
 
 def _table(context: object) -> list:
@@ -107,27 +65,27 @@ def _table(context: object) -> list:
 
     place = ("--cell", cell, "--robot", robot)
     rows = [
-        _process("cell", *place, *(word for key, value in world.items() for word in (f"--{key}", str(value)))),
-        _process("renderer", *place),
-        _process("control_loop", *place),
-        _process("jaw_drive", *place),
-        _node("virtual_cell", "virtual_cell", "virtual_cell"),
-        *(_node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
-        _node("sensor_nodes", "load_cell", "load_cell", cell=cell),
-        _node("impedance_executor", "executor", "executor", cell=cell, robot=robot, run_dir=run_dir),
-        _node("policy_inference", "policy", "policy", policy=policy, episode=arguments["episode"]),
+        process("cell", *place, *(word for key, value in world.items() for word in (f"--{key}", str(value)))),
+        process("renderer", *place),
+        process("control_loop", *place),
+        process("jaw_drive", *place),
+        node("virtual_cell", "virtual_cell", "virtual_cell"),
+        *(node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
+        node("sensor_nodes", "load_cell", "load_cell", cell=cell),
+        node("impedance_executor", "executor", "executor", cell=cell, robot=robot, run_dir=run_dir),
+        node("policy_inference", "policy", "policy", policy=policy, episode=arguments["episode"]),
     ]
     if arguments["monitor"] == "true" and seen:
-        rows.append(_node("monitor", "monitor", "monitor", robot=robot, cell=cell))
+        rows.append(node("monitor", "monitor", "monitor", robot=robot, cell=cell))
     if arguments["record"] == "true":
         recorded = os.path.join(run_dir, "episodes")
         recorder = {"trigger": "policy", "cell": cell, "robot": robot, "episodes_dir": recorded}
-        rows.append(_node("recording", "recorder", "recorder", **recorder))
+        rows.append(node("recording", "recorder", "recorder", **recorder))
     if arguments["rviz"] == "true" and seen:
         config = os.path.join(FindPackageShare("policy_bringup").perform(context), "rviz", "deploy.rviz")
         rows.append(Node(package="rviz2", executable="rviz2", name="rviz2", arguments=["-d", config], output="screen"))
     if episodes > 0:
-        runner = _node(
+        runner = node(
             "policy_bringup",
             "run_episodes",
             "run_episodes",
@@ -139,7 +97,7 @@ def _table(context: object) -> list:
             episodes=episodes,
             run_dir=run_dir,
         )
-        rows += [runner, RegisterEventHandler(OnProcessExit(target_action=runner, on_exit=_finished))]
+        rows += [runner, ends_with(runner, "the episodes")]
     return rows
 
 

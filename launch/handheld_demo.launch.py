@@ -7,25 +7,16 @@ services of the recorder. In the virtual cell `episodes` above 0 lets a simulate
 good, and then ends; with 0 everything stays up for whoever demonstrates.
 """
 
-import os
-import sys
-
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
-from launch.event_handlers import OnProcessExit
-from launch.events import Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
 
-CAMERAS = ("gripper", "left", "right")
-BOOLEAN = ["true", "false"]
+from kinema_ros.launching import BOOLEAN, CAMERAS, CELL, ends_with, node, process, split_argument
 
 ARGUMENTS = (
     DeclareLaunchArgument("task", default_value="", description="in words; '': as the virtual cell's scenario says"),
     DeclareLaunchArgument("operator", default_value="", description="who demonstrates"),
-    DeclareLaunchArgument(
-        "cell", default_value="launch/cells/virtual.yaml", description="the cell file; relative to the checkout"
-    ),
+    CELL,
     DeclareLaunchArgument("episodes_dir", default_value="episodes", description="relative to the checkout"),
     DeclareLaunchArgument(
         "compression", default_value="jpeg", choices=["none", "jpeg", "png"], description="of the images"
@@ -37,45 +28,9 @@ ARGUMENTS = (
     DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="no monitor"),
     DeclareLaunchArgument("episodes", default_value="0", description="virtual: how many good ones; 0: stay up"),
     DeclareLaunchArgument("scenario", default_value="pick_and_place", description="virtual: that or open_drawer"),
-    DeclareLaunchArgument(
-        "split",
-        default_value="train",
-        choices=["train", "unseen_objects", "unseen_background"],
-        description="virtual: which objects and backgrounds are drawn",
-    ),
+    split_argument("virtual: which objects and backgrounds are drawn"),
     DeclareLaunchArgument("seed", default_value="0", description="virtual: of the first scenario; the next adds one"),
 )
-
-
-def _python() -> str:
-    """The environment's interpreter: under a full ROS 2, `ros2` itself runs in the system's."""
-    environment = os.environ.get("VIRTUAL_ENV")
-    return os.path.join(environment, "bin", "python") if environment else sys.executable
-
-
-def _process(name: str, *arguments: str) -> ExecuteProcess:
-    return ExecuteProcess(
-        cmd=[_python(), "-m", f"kinema.apps.{name}", *arguments],
-        name=name,
-        output="screen",
-        sigterm_timeout="10",
-    )
-
-
-def _node(package: str, executable: str, name: str, **parameters: object) -> Node:
-    return Node(
-        package=package,
-        executable=executable,
-        name=name,
-        output="screen",
-        parameters=[parameters] if parameters else [],
-    )
-
-
-def _finished(event: object, context: object) -> list:
-    if event.returncode != 0 and not context.is_shutdown:
-        raise RuntimeError(f"the rehearsal broke off (exit code {event.returncode}); see the lines above")
-    return [EmitEvent(event=Shutdown(reason="the demonstrations are recorded"))]
 
 
 def _table(context: object) -> list:
@@ -86,33 +41,35 @@ def _table(context: object) -> list:
         raise RuntimeError("gesture:=false with episodes above 0: the simulated person knows no other way to begin")
 
     place = ("--cell", cell)
+    recorder = node(
+        "recording",
+        "recorder",
+        "recorder",
+        cell=cell,
+        trigger="operator",
+        task=task,
+        operator=arguments["operator"],
+        episodes_dir=arguments["episodes_dir"],
+        compression=arguments["compression"],
+        quality=int(arguments["quality"]),
+        gesture=arguments["gesture"] == "true",
+        cue=arguments["cue"],
+    )
     rows = [
-        _process("handheld", *place, "--task", scenario, "--split", split, "--seed", str(seed)),
-        _process("renderer", *place),
-        _node("virtual_cell", "virtual_cell", "virtual_cell"),
-        *(_node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
-        _node("sensor_nodes", "load_cell", "load_cell", cell=cell),
-        _node("sensor_nodes", "pose_tracker", "pose_tracker", cell=cell),
-        _node("sensor_nodes", "jaw_tracker", "jaw_tracker", cell=cell),
-        _node(
-            "recording",
-            "recorder",
-            "recorder",
-            cell=cell,
-            trigger="operator",
-            task=task,
-            operator=arguments["operator"],
-            episodes_dir=arguments["episodes_dir"],
-            compression=arguments["compression"],
-            quality=int(arguments["quality"]),
-            gesture=arguments["gesture"] == "true",
-            cue=arguments["cue"],
-        ),
+        process("handheld", *place, "--task", scenario, "--split", split, "--seed", str(seed)),
+        process("renderer", *place),
+        node("virtual_cell", "virtual_cell", "virtual_cell"),
+        *(node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
+        node("sensor_nodes", "load_cell", "load_cell", cell=cell),
+        node("sensor_nodes", "pose_tracker", "pose_tracker", cell=cell),
+        node("sensor_nodes", "jaw_tracker", "jaw_tracker", cell=cell),
+        recorder,
+        ends_with(recorder, "the recordings"),
     ]
     if arguments["monitor"] == "true" and arguments["headless"] == "false":
-        rows.append(_node("monitor", "recording_monitor", "monitor", cell=cell))
+        rows.append(node("monitor", "recording_monitor", "monitor", cell=cell))
     if episodes > 0:
-        runner = _node(
+        runner = node(
             "recording",
             "rehearsal",
             "rehearsal",
@@ -122,7 +79,7 @@ def _table(context: object) -> list:
             seed=seed,
             episodes=episodes,
         )
-        rows += [runner, RegisterEventHandler(OnProcessExit(target_action=runner, on_exit=_finished))]
+        rows += [runner, ends_with(runner, "the demonstrations")]
     return rows
 
 

@@ -1,8 +1,10 @@
 """The set-up's own rules: locked versions, nothing about the machine it was written on, wheels repaired once."""
 
 import importlib.util
+import os
 import re
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -23,6 +25,17 @@ def test_the_lock_for_a_full_ros_brings_no_ros_of_its_own():
     bare, full = ((ROOT / "requirements" / name).read_text().splitlines() for name in ("bare.txt", "full_ros.txt"))
     assert [line for line in full if line.startswith("ros-")] == []
     assert {line for line in full if "==" in line} <= set(bare)
+
+
+def test_the_environment_is_made_by_the_same_interpreter_from_inside_of_it():
+    def picked(path: str) -> str:
+        command = subprocess.run([ROOT / "tools/pick_python.sh"], env={"PATH": path}, capture_output=True, text=True)
+        return command.stdout.strip()
+
+    outside = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not p.startswith(sys.prefix))
+    inside = f"{sys.prefix}/bin{os.pathsep}{outside}"
+    assert picked(inside) == picked(outside) != ""
+    assert not Path(picked(inside)).is_relative_to(sys.prefix)
 
 
 def test_wheels_are_repaired_and_a_second_time_left_alone(tmp_path):

@@ -27,17 +27,7 @@ elif [ -n "${ROS_DISTRO:-}" ] && [ "${ROS_DISTRO}" != jazzy ]; then
     die "ROS 2 $ROS_DISTRO is sourced; Kinema runs on jazzy. Use a shell without it."
 fi
 
-pick_python() {
-    local candidates=("${PYTHON:-}" python3.11 python3.12 python3)
-    [ -z "$full_ros" ] || candidates=(/usr/bin/python3) # the one that apt's rclpy is built for
-    for python in "${candidates[@]}"; do
-        [ -n "$python" ] && "$python" -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' 2>/dev/null || continue
-        "$python" -c 'import sys; print(sys.executable)'
-        return
-    done
-    die "needs Python 3.11 or 3.12; found: $(python3 --version 2>&1). Install one, or name it: PYTHON=/path/to/python3.12 make setup"
-}
-python=$(pick_python)
+python=$(tools/pick_python.sh ${full_ros:+/usr/bin/python3}) # apt's rclpy is built for the system's
 tools/system_packages.sh "$python"
 
 lock=requirements/bare.txt

@@ -15,6 +15,8 @@ from kinema.errors import ConfigError
 from kinema.interfaces import CommandKind
 from kinema.robots import ARMS
 
+VIRTUAL = paths.root() / "launch/cells/virtual.yaml"  # what commands without a robot run in
+
 
 class _Section(pydantic.BaseModel):
     model_config = yaml_file.STRICT

@@ -25,6 +25,22 @@ def to_ns(duration: float) -> int:
     return round(duration * NS)
 
 
+class Every:
+    """Due once in every period of a rate [Hz] after the origin, at the first moment not before it.
+
+    `count` numbers the periods from 0; -1: nothing has been due.
+    """
+
+    def __init__(self, rate: float, origin_ns: int) -> None:
+        self._rate, self._origin_ns = rate, origin_ns
+        self.count = -1
+
+    def due(self, t_ns: int) -> bool:
+        count = int(to_seconds(t_ns - self._origin_ns) * self._rate + 1e-6)
+        due, self.count = count > self.count, count
+        return due
+
+
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

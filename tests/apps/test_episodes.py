@@ -60,7 +60,7 @@ def test_list_tells_what_may_be_used_and_why_not(root, capsys):
     assert shown["t/3"].endswith("failure the cup fell")
     assert shown["t/4"].endswith("recording")
     assert shown["t/5"].endswith(f"unfinished kinema episodes recover {root}/t/5")
-    assert "unreadable" in shown["t/6"] and not any("7" in name for name in shown)
+    assert "unreadable" in shown["t/6"] and not any(".draft" in name for name in shown)
     assert shown["1"].endswith("1 unreadable; 4 s are good")
     alive.close(FACTS)
 
@@ -95,6 +95,22 @@ def test_every_command_of_the_tables_is_there(table):
         command = importlib.import_module(module)
         assert callable(command.configure), name
         assert text and not text.endswith("."), name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "f", "--moments", "0"],
+        ["replay", "f", "--jobs", "0"],
+        ["export", "lerobot", "--out", "o", "--rate", "-30"],
+        ["export", "lerobot", "--out", "o", "--crf", "52"],
+        ["export", "shards", "--out", "o", "--quality", "0"],
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_before_any_work(words, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["episodes", *words])
+    assert words[-2] in capsys.readouterr().err
 
 
 def test_a_command_that_is_not_there_is_refused_with_those_that_are(capsys):

@@ -10,7 +10,7 @@ from kinema import paths
 from kinema.apps import cli
 from kinema.clock import NS
 from kinema.episodes import facts as facts_file
-from kinema.episodes.check import check
+from kinema.episodes.check import check, hold_to_alignment, measure
 from kinema.episodes.facts import Facts, ImageFacts, WorldFacts
 from kinema.episodes.messages import JawSample, Picture, StampedPose, compress, encode, typestore
 from kinema.episodes.quality_monitor import QualityMonitor
@@ -33,8 +33,10 @@ def moments(rate: float) -> list[int]:
     return [round(t * NS) for t in np.arange(9.5, 13.5, 1 / rate)]
 
 
-def record(folder, *, jump=0.0, blind=False, raw=False, robot=False, far=0.0, finish=True, cameras=CAMERAS, **facts):
-    """A tool that swings 20 cm along y; `jump` [m] of the tracker at 12 s, `far` [m] away from the base."""
+def record(
+    folder, *, jump=0.0, blind=False, raw=False, robot=False, far=0.0, lost=(), finish=True, cameras=CAMERAS, **facts
+):
+    """A tool that swings 20 cm along y; `jump` [m] of the tracker at 12 s, `far` [m] from the base, `lost` images."""
     calibration = paths.root() / "calibration/virtual"
     copy_calibration(calibration, folder)
     T_tracker_tcp = load_calibration(folder).T_tracker_tcp
@@ -54,7 +56,7 @@ def record(folder, *, jump=0.0, blind=False, raw=False, robot=False, far=0.0, fi
     writer = EpisodeWriter(folder, rows, typestore(), begun)
     rng = np.random.default_rng(0)
     for camera, name in zip(cameras, images, strict=True):
-        for t in moments(30):
+        for t in np.delete(moments(30), lost).tolist():
             noisy = np.clip(np.array(COLOURS[camera]) + rng.integers(-3, 4, (24, 32, 3)), 0, 255).astype(np.uint8)
             picture = Picture(t, camera, noisy)
             writer.write(name, t, encode(typestore(), picture if raw else compress(picture, "jpeg")))
@@ -96,7 +98,8 @@ def test_a_good_episode_is_measured_again_from_its_files(tmp_path, capsys):
     assert measured["quality"]["force"]["peak"] == 8.0
     assert measured["calibration_origin"] == "simulator truth"
     assert cli.main(["episodes", "check", str(tmp_path)]) == 0
-    assert "1 episodes, 0 of them must not be used" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1 episodes, 0 of them must not be used" in shown and "calibration: simulator truth" in shown
 
 
 def test_the_files_tell_the_same_as_the_monitor_that_heard_the_streams(tmp_path):
@@ -128,6 +131,16 @@ def test_what_cannot_be_aligned_is_named_with_the_stream_at_fault(tmp_path, caps
     assert any("left/image_raw: nothing was recorded" in fault for fault in episodes["t/1"]["faults"])
     assert any(fault.startswith("alignment: 91 of 91 moments are rejected") for fault in episodes["t/1"]["faults"])
     assert any("jaw width" in fault for fault in episodes["t/2"]["faults"])
+
+
+def test_an_episode_that_no_data_set_would_take_is_rejected_as_soon_as_it_is_closed(tmp_path):
+    for lost, reason in (((40,), ""), ((40, 60), "alignment: 2 of 91 moments are rejected, at most 2% are allowed")):
+        folder = record(tmp_path / f"t/{len(lost)}", lost=lost)
+        facts = facts_file.load(folder)
+        assert measure(Episode.open(folder)).verdict() == facts.rejected == "", "heard one by one they do not matter"
+        judged = hold_to_alignment(folder, facts)
+        assert judged.rejected.startswith(reason) and bool(judged.rejected) == bool(reason)
+        assert facts_file.load(folder) == judged
 
 
 def test_raw_pictures_and_robots_are_checked_as_well(tmp_path, capsys):
@@ -173,8 +186,8 @@ def test_show_writes_a_sheet_with_a_row_a_camera_and_plots(tmp_path, capsys):
     record(tmp_path / "t/1", success=True)
     assert cli.main(["episodes", "show", str(tmp_path / "t"), "--out", str(tmp_path / "out"), "--moments", "5"]) == 0
     files = capsys.readouterr().out.split()
-    assert files == [str(tmp_path / f"out/t/1_{name}") for name in ("sheet.jpg", "plots.png")]
-    sheet, drawn = (cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB) for file in files)
+    assert files == [str(tmp_path / f"out/t/1_{name}") for name in ("plots.png", "sheet.jpg")]
+    drawn, sheet = (cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB) for file in files)
     heights = [
         np.flatnonzero((np.abs(sheet.astype(int) - colour).max(axis=2) < 25).any(axis=1)).mean()
         for colour in COLOURS.values()
@@ -183,6 +196,17 @@ def test_show_writes_a_sheet_with_a_row_a_camera_and_plots(tmp_path, capsys):
     assert all(share(sheet, colour) > 0.15 for colour in COLOURS.values())
     assert sheet.shape[1] == pytest.approx(1600, abs=30)
     assert drawn.shape == (900, 1400, 3) and len(np.unique(drawn.reshape(-1, 3), axis=0)) > 100
+
+
+def test_show_draws_what_it_can_and_names_the_rest(tmp_path, capsys):
+    record(tmp_path / "in/t/1", finish=False)
+    record(tmp_path / "in/t/2", cameras=("gripper", "right"))
+    record(tmp_path / "in/t/3")
+    assert cli.main(["episodes", "show", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr()
+    drawn = [path.rpartition("/")[2] for path in told.out.split()]
+    assert drawn == ["2_plots.png", "3_plots.png", "3_sheet.jpg"]
+    assert "kinema episodes recover" in told.err and "no moment can be aligned" in told.err
 
 
 def test_plots_draw_a_jump_and_missing_tags_in_red(tmp_path):

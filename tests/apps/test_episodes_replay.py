@@ -1,5 +1,7 @@
 """A recorded handheld demonstration, replayed by an arm, does its task: frames, times and units are right."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,8 @@ def test_a_demonstration_in_a_wrong_frame_fails():
 def test_the_command_tells_what_came_of_it(capsys):
     folder = next(iter(RECORDED.values()))
     assert cli.main(["episodes", "replay", str(folder), "--jobs", "1"]) == 0
-    assert "1 of 1 replayed demonstrations did the task again" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1 of 1 replayed demonstrations did the task again" in shown and "calibration: simulator truth" in shown
 
 
 def test_what_was_not_recorded_in_the_virtual_cell_cannot_be_replayed_there(tmp_path, capsys):
@@ -59,6 +62,17 @@ def test_what_was_not_recorded_in_the_virtual_cell_cannot_be_replayed_there(tmp_
     for way in ([], ["--live"]):
         assert cli.main(["episodes", "replay", str(tmp_path / "1"), *way]) == 2
         assert "names no scenario of the virtual cell" in capsys.readouterr().err
+
+
+def test_an_episode_that_cannot_be_replayed_does_not_end_the_others(tmp_path, capsys):
+    for name, folder in RECORDED.items():
+        shutil.copytree(folder, tmp_path / name)
+    broken, good = find(tmp_path).values()
+    facts_file.save(broken, facts_file.load(broken).replace(finished=False))
+    assert cli.main(["episodes", "replay", str(tmp_path), "--jobs", "1"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"not replayed: {broken}: was never finished" in shown
+    assert good.name in shown and "1 of 1 replayed demonstrations did the task again" in shown
 
 
 def test_live_takes_one_episode(tmp_path, capsys):

@@ -237,6 +237,14 @@ def test_f11_a_camera_that_runs_beside_the_others_is_never_joined(tmp_path):
     assert len(aligned) == 60 and np.abs(apart / NS).max() <= MAX_SKEW
 
 
+def test_f11_a_moment_without_an_image_of_every_camera_within_the_budget_is_rejected(tmp_path):
+    streams = sampled()
+    streams["right/image_raw"] = streams["right/image_raw"][::2]
+    aligned = align_episode(record(tmp_path / "e", streams))
+    assert len(aligned) == len(aligned.rejected) == 30
+    assert all(reason.startswith("right: the nearest image is") for _, reason in aligned.rejected)
+
+
 def test_readings_that_say_not_to_believe_them_are_not_used(tmp_path):
     streams = sampled()
     streams["load_cell/force"] = [ForceSample(row.stamp_ns, 99.0, False, False) for row in streams["load_cell/force"]]

@@ -16,13 +16,15 @@ from kinema.calibration.bundle import LATENCY
 from kinema.calibration.files import Latencies, load
 from kinema.clock import NS
 from kinema.episodes import facts as facts_file
+from kinema.episodes.check import check
 from kinema.episodes.export import export
 from kinema.episodes.facts import Facts, ImageFacts, WorldFacts
 from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.messages import CompressedPicture, JawSample, Picture, compress, encode, typestore
 from kinema.episodes.reader import Episode, find
+from kinema.episodes.rows import LeftOutError, read_rows
 from kinema.episodes.shards import HORIZON, ShardDataset, Shards
-from kinema.episodes.take import STATE, LeftOutError, take
+from kinema.episodes.state import STATE
 from kinema.episodes.writer import EpisodeWriter, copy_calibration
 from kinema.errors import EpisodeError
 from kinema.geometry import Pose, so3_exp
@@ -144,11 +146,14 @@ def test_what_is_not_worth_learning_from_is_left_out_by_name_and_reason(tmp_path
 
 
 def test_an_image_lost_now_and_then_is_counted_and_two_in_a_row_are_too_many(tmp_path):
-    one = take("one", record(tmp_path / "one", "do it", seconds=3.5, lost=(20,)))
+    one = read_rows("one", record(tmp_path / "one", "do it", seconds=3.5, lost=(20,)))
     assert one.lost == 1 and len(one.state) == round(3.5 * FPS)
     assert np.flatnonzero(np.diff(one.stamps_ns) > NS / 20).size == 1
+    two = record(tmp_path / "two", "do it", seconds=3.5, lost=(20, 21))
     with pytest.raises(LeftOutError, match="two steps are 100 ms apart"):
-        take("two", record(tmp_path / "two", "do it", seconds=3.5, lost=(20, 21)))
+        read_rows("two", two)
+    (fault,) = (fault for fault in check(Episode.open(two)).faults if fault.startswith("alignment"))
+    assert "two steps are 100 ms apart" in fault, "a check says so beforehand"
 
 
 def test_nothing_is_exported_where_nothing_is_left(tmp_path):
@@ -166,14 +171,21 @@ def test_a_folder_that_is_something_else_is_not_touched(good, tmp_path):
     assert (tmp_path / "thesis/chapter.txt").read_text() == "precious"
 
 
+def test_a_set_behind_a_link_is_replaced_where_it_is(good, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "disk/set")
+    for _ in range(2):
+        export(find(good), tmp_path / "link", Shards())
+    assert (tmp_path / "link").is_symlink() and len(ShardDataset(tmp_path / "disk/set")) == 3
+
+
 # ---- the numbers
 
 
 def test_a_step_is_pose_opening_and_force(good):
-    taken = take("a", find(good)["a/2026-01-01_001"])
-    assert taken.state.shape == (STEPS, len(STATE)) and taken.state.dtype == np.float32
+    rows = read_rows("a", find(good)["a/2026-01-01_001"])
+    assert rows.state.shape == (STEPS, len(STATE)) and rows.state.dtype == np.float32
     T_tracker_tcp = Episode.open(good / "a/2026-01-01_001").calibration.T_tracker_tcp
-    for row, stamp_ns in zip(taken.state, taken.stamps_ns, strict=True):
+    for row, stamp_ns in zip(rows.state, rows.stamps_ns, strict=True):
         t = (stamp_ns - at(0.0)) / NS
         T = T_BASE_WORLD @ T_world_tracker(t) @ T_tracker_tcp
         expected = [*T.position, *T.rotation[:, 0], *T.rotation[:, 1], 0.05 - 0.01 * t, 5.0 + t]
@@ -184,8 +196,8 @@ def test_later_latencies_move_what_they_are_about(good):
     then = load(CALIBRATION / LATENCY.file, Latencies, remedy="")
     rows = then.devices | {"tracker": then.devices["tracker"].model_copy(update={"seconds": 0.1})}
     folder = find(good)["a/2026-01-01_001"]
-    moved = take("a", folder, latencies=then.model_copy(update={"devices": rows}))
-    recorded = take("a", folder)
+    moved = read_rows("a", folder, latencies=then.model_copy(update={"devices": rows}))
+    recorded = read_rows("a", folder)
     way = np.linalg.norm(moved.state[:, :3] - recorded.state[:, :3], axis=1)
     assert way.min() > 0.01  # the hand goes at more than 0.2 m/s for 0.1 s
     np.testing.assert_array_equal(moved.state[:, 9:], recorded.state[:, 9:])
@@ -193,7 +205,7 @@ def test_later_latencies_move_what_they_are_about(good):
 
 def test_a_rate_the_camera_does_not_have_is_refused(good):
     with pytest.raises(EpisodeError, match="rate"):
-        take("a", find(good)["a/2026-01-01_001"], rate=60)
+        read_rows("a", find(good)["a/2026-01-01_001"], rate=60)
 
 
 def test_an_episode_too_short_to_learn_from_is_left_out(tmp_path):
@@ -201,7 +213,7 @@ def test_an_episode_too_short_to_learn_from_is_left_out(tmp_path):
     facts = facts_file.load(folder)
     facts_file.save(folder, facts.replace(ended_ns=facts.began_ns + NS // 2))
     with pytest.raises(LeftOutError, match="at least 30"):
-        take("short", folder)
+        read_rows("short", folder)
 
 
 # ---- LeRobot
@@ -230,7 +242,7 @@ def test_the_lerobot_table_has_a_row_a_step(lerobot, good):
     for index, (name, folder) in enumerate(find(good).items()):
         rows = slice(index * STEPS, (index + 1) * STEPS)
         state, action = np.array(columns["observation.state"][rows]), np.array(columns["action"][rows])
-        np.testing.assert_array_equal(state.astype(np.float32), take(name, folder).state)
+        np.testing.assert_array_equal(state.astype(np.float32), read_rows(name, folder).state)
         np.testing.assert_array_equal(action[:-1], state[1:])
         np.testing.assert_array_equal(action[-1], state[-1])
 
@@ -272,8 +284,8 @@ def test_the_lerobot_statistics_are_those_of_the_tables_and_the_images(lerobot, 
         np.testing.assert_allclose(found[name]["q90"], np.quantile(values, 0.9, axis=0), atol=1e-9)
         assert found[name]["count"] == [3 * STEPS]
     episode = Episode.open(good / "a/2026-01-01_001")
-    taken = take("a", good / "a/2026-01-01_001")
-    images = np.stack([episode.image("left", int(i)) for i in taken.frames["left"]]) / 255
+    rows = read_rows("a", good / "a/2026-01-01_001")
+    images = np.stack([episode.image("left", int(i)) for i in rows.frames["left"]]) / 255
     left = found["observation.images.left"]
     np.testing.assert_allclose(np.ravel(left["mean"]), images.mean(axis=(0, 1, 2)), atol=0.02)
     np.testing.assert_allclose(np.ravel(left["std"]), images.std(axis=(0, 1, 2)), atol=0.02)
@@ -281,7 +293,7 @@ def test_the_lerobot_statistics_are_those_of_the_tables_and_the_images(lerobot, 
 
 
 def test_the_lerobot_videos_show_the_recorded_images_at_their_times(lerobot, good):
-    taken = take("b", good / "b/2026-01-01_001")
+    rows = read_rows("b", good / "b/2026-01-01_001")
     for camera in CAMERAS:
         with av.open(lerobot / f"videos/observation.images.{camera}/chunk-000/file-002.mp4") as container:
             stream = container.streams.video[0]
@@ -291,10 +303,19 @@ def test_the_lerobot_videos_show_the_recorded_images_at_their_times(lerobot, goo
         np.testing.assert_allclose([frame.time for frame in frames], np.arange(STEPS) / FPS, atol=1e-6)
         keys = [i for i, frame in enumerate(frames) if frame.key_frame]
         assert keys[0] == 0 and max(np.diff([*keys, STEPS])) <= 2
-        for frame, i in zip(frames, taken.frames[camera], strict=True):
-            error = frame.to_ndarray(format="rgb24").astype(float) - taken.episode.image(camera, int(i))
+        for frame, i in zip(frames, rows.frames[camera], strict=True):
+            error = frame.to_ndarray(format="rgb24").astype(float) - rows.episode.image(camera, int(i))
             assert np.abs(error).mean() < 6  # colour has half the resolution
             assert abs(error[:, -8:].mean()) < 1.5  # the ground, by 3 levels lighter in the next image
+
+
+def test_the_lerobot_metadata_name_what_carried_the_tool(tmp_path, lerobot):
+    record(tmp_path / "in/t/1", "do it", robot="virtual_ur5e")
+    export(find(tmp_path / "in"), tmp_path / "out", LeRobot())
+    robots = [
+        json.loads((folder / "meta/info.json").read_text())["robot_type"] for folder in (lerobot, tmp_path / "out")
+    ]
+    assert robots == ["kinema_handheld_gripper", "virtual_ur5e"]
 
 
 def test_images_of_two_sizes_do_not_go_into_one_lerobot_set(tmp_path):
@@ -313,32 +334,32 @@ def test_shards_hold_the_jpegs_as_recorded(shards, good):
     dataset.verify()
     assert len(dataset) == 3
     for index, (name, folder) in enumerate(find(good).items()):
-        taken = take(name, folder)
-        assert dataset.text(index) == taken.facts.text and dataset.frames(index) == STEPS
-        np.testing.assert_array_equal(dataset.state(index), taken.state)
-        np.testing.assert_array_equal(dataset.stamps_ns(index), taken.stamps_ns)
+        rows = read_rows(name, folder)
+        assert dataset.text(index) == rows.facts.text and dataset.frames(index) == STEPS
+        np.testing.assert_array_equal(dataset.state(index), rows.state)
+        np.testing.assert_array_equal(dataset.stamps_ns(index), rows.stamps_ns)
         for camera in CAMERAS:
-            recorded = taken.episode.picture(camera, int(taken.frames[camera][7]))
+            recorded = rows.episode.picture(camera, int(rows.frames[camera][7]))
             assert bytes(dataset.jpeg(index, camera, 7)) == bytes(recorded.data)
 
 
 def test_any_window_can_be_had_in_any_process(shards, good):
     dataset = pickle.loads(pickle.dumps(ShardDataset(shards)))
     window = dataset.window(1, ("right", "gripper"), (30, 0, 4))
-    taken = take("a", good / "a/2026-01-01_002")
+    rows = read_rows("a", good / "a/2026-01-01_002")
     for camera, images in window.items():
         assert images.shape == (3, SIZE[1], SIZE[0], 3)
         for image, frame in zip(images, (30, 0, 4), strict=True):
-            np.testing.assert_array_equal(image, taken.episode.image(camera, int(taken.frames[camera][frame])))
+            np.testing.assert_array_equal(image, rows.episode.image(camera, int(rows.frames[camera][frame])))
 
 
 def test_shards_may_be_smaller_than_the_recording(good, tmp_path):
     export(find(good), tmp_path / "small", Shards(size=(32, 24), quality=80))
     small = ShardDataset(tmp_path / "small")
-    taken = take("a", good / "a/2026-01-01_001")
+    rows = read_rows("a", good / "a/2026-01-01_001")
     image = small.images(0, "left", [5])[0]
     assert image.shape == (24, 32, 3)
-    recorded = taken.episode.image("left", int(taken.frames["left"][5]))
+    recorded = rows.episode.image("left", int(rows.frames["left"][5]))
     blocks = recorded.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3))
     assert np.abs(image - blocks).mean() < 8
 
@@ -384,9 +405,10 @@ def test_what_is_damaged_or_not_there_is_named(good, tmp_path):
     file = out / dataset.index["episodes"][1]["file"]
     whole = file.read_bytes()
     file.unlink()
-    file.write_bytes(whole[:-200])
-    with pytest.raises(EpisodeError, match="cut short"):
-        ShardDataset(out).state(1)
+    for length in (10, 100, len(whole) - 200):
+        file.write_bytes(whole[:length])
+        with pytest.raises(EpisodeError, match="cut short"):
+            ShardDataset(out).state(1)
     with pytest.raises(EpisodeError, match=rf"{file.name}: is missing or damaged"):
         dataset.verify()
     with pytest.raises(EpisodeError, match=r"index.json: cannot be read"):

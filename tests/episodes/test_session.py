@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kinema.episodes.session import REQUIRED, Conditions, Phase, Session, problems
+from kinema.episodes.session import REQUIRED, Conditions, Phase, Session, problems, trouble
 from kinema.errors import RecordingError
 from kinema.topics import TOPICS
 
@@ -99,3 +99,11 @@ def test_discard_takes_back_the_running_episode_or_the_last_one_once():
 def test_a_lost_episode_is_not_counted():
     session = Session().start("a/1").stop("x").lost("the disk is gone")
     assert session.phase is Phase.IDLE and session.saved == 0 and "LOST a/1: the disk is gone" in session.message
+
+
+def test_what_went_wrong_is_told_apart_from_what_went_well():
+    recording = Session().start("a/1")
+    saving = recording.stop("by key")
+    bad = (saving.keep("shaky"), saving.lost("the disk is gone"), Session().refused("the task has no words"))
+    good = (Session(), recording, saving, saving.keep(""), recording.discard())
+    assert [trouble(session.message) for session in (*bad, *good)] == [True] * 3 + [False] * 5

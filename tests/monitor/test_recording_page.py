@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from kinema.apps import monitor_parts, monitor_recording_page
+from kinema.apps import monitor_parts, monitor_recorder, monitor_recording_page
 from kinema.apps.monitor_recorder import Recorder, StreamRate
 from kinema.apps.monitor_recording_page import Actions, Page, Snapshot
 from kinema.control.settings import Limits
 from kinema.episodes.quality_monitor import HANDHELD
-from kinema.episodes.session import Phase
+from kinema.episodes.session import Phase, Session
 from kinema.errors import DeviceError
 from kinema.geometry import Pose
 from kinema.topics import CAMERAS
@@ -31,7 +31,7 @@ def recorder(phase: Phase, **other: object) -> Recorder:
         "duration": 72.35,
         "saved": 3,
         "rejected": 1,
-        "message": "rejected: tracker: it jumped once",
+        "message": Session().start(EPISODE).stop("by key").keep("tracker: it jumped once").message,
         "problems": (),
         "streams": tuple(StreamRate(name, rate, rate, 0) for name, rate in HANDHELD.rates.items()),
         "skew": 0.0042,
@@ -135,6 +135,12 @@ def test_shows_what_is_recorded_for_how_long_and_how_well(page, live, browse):
     corners = np.array(boxes)
     assert len(boxes) >= 7 and corners.min() >= 0
     assert corners[:, 2].max() <= 1400 and corners[:, 3].max() <= 900, "it fits on a screen of 1400 by 900"
+
+
+def test_an_episode_that_must_not_be_used_stands_out():
+    bad, good = recorder(Phase.IDLE), recorder(Phase.IDLE, message=Session().start(EPISODE).stop("").keep("").message)
+    assert monitor_parts.WORST in monitor_recorder.status(bad, "", ())
+    assert monitor_parts.WORST not in monitor_recorder.status(good, "", ())
 
 
 def test_what_keeps_a_recording_from_beginning_is_said_with_its_remedy(page, live, browse):

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from kinema.chunk import ActionChunk, Observation, check_chunk
 from kinema.clock import to_ns
-from kinema.episodes.rows import relative
+from kinema.episodes.state import relative
 from kinema.errors import ChunkError, NonFiniteChunkError
 from kinema.geometry import Pose, distance, interpolate, rotation_6d
 from kinema.policies.actions import WIDTH, ActionSpace

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from kinema import paths
+from kinema.clock import now_ns
 from kinema.episodes import facts as facts_file
 from kinema.episodes.reader import Episode
 from kinema.geometry import Pose
 from kinema.interfaces import TrackedPose
-from kinema.topics import CAMERAS
+from kinema.topics import CAMERAS, TOPICS
 
 pytestmark = pytest.mark.ros
 
@@ -41,11 +42,9 @@ def test_an_episode_by_service_holds_every_message_and_says_what_it_is(recorder)
     assert facts.ended == "by service" and facts.ended_ns - facts.began_ns > 2.4e9
     assert (facts.images.compression, facts.images.quality, facts.images.width) == ("jpeg", 80, 160)
     assert facts.calibration_origin == "simulator truth" and facts.simulated and facts.T_base_world.source == "file"
-    assert (
-        facts.messages["/tf_static".lstrip("/")] if "tf_static" in facts.messages else facts.messages["/tf_static"] == 1
-    )
-    assert facts.messages["task"] == 1 and facts.dropped == {}
+    assert facts.messages["/tf_static"] == facts.messages["task"] == 1 and facts.dropped == {}
     assert facts.quality.tracker.jumps == 0 and facts.quality.duration > 2.4
+    assert 0 < facts.disk_free <= shutil.disk_usage(folder).total
     copied = {file.name for file in (folder / "calibration").iterdir()}
     assert {"latency.yaml", "gripper.yaml", "jaw.yaml", "T_tracker_tcp.yaml"} <= copied
 
@@ -145,6 +144,9 @@ def test_what_is_missing_is_refused_before_anything_is_written_with_the_remedy(r
     assert not running.folder.exists()
     assert running.start().parent.name == "open-the-drawer"
     assert "cannot change" in graph.call("set_task", text="something else").message
+    running.lasts(1.2)
+    (calibration / "jaw.yaml").touch()
+    assert "calibration file has changed meanwhile" in facts_file.load(running.stop()).rejected
 
 
 def test_f12_a_jump_of_the_tracker_rejects_the_episode_at_once_and_keeps_it(recorder):
@@ -182,3 +184,43 @@ def test_an_episode_that_the_recorder_ended_in_is_saved_and_marked(recorder):
     facts = facts_file.load(folder)
     assert facts.finished and "recorder ended" in facts.rejected
     assert len(stamps(folder, "tracker/odometry")) > 200
+
+
+def test_an_outcome_is_never_put_down_to_an_episode_of_another_run(recorder, cell_file, tmp_path, wait_for):
+    from kinema_interfaces.msg import ExecutorEvent
+
+    from kinema_ros.convert import header
+    from kinema_ros.topics import QOS
+
+    calibration = tmp_path / "calibration"
+    shutil.copytree(paths.root() / "calibration/virtual", calibration)
+    running = recorder(trigger="policy", robot="virtual_ur5e", cell=cell_file(calibration))
+    graph = running.graph
+    publisher = graph.node.create_publisher(ExecutorEvent, "executor/events", QOS[TOPICS["executor/events"].qos])
+    wait_for(publisher.get_subscription_count, what="a recorder that hears the executor")
+
+    def say(kind: str, data: str = "{}") -> None:
+        publisher.publish(ExecutorEvent(header=header(now_ns()), kind=kind, text=kind, data=data))
+
+    def run() -> None:
+        say("policy_started")
+        graph.until(lambda state: state.state == state.RECORDING, "RECORDING with the policy")
+        running.lasts(1.2)
+        say("policy_ended")
+
+    run()
+    first = running.saved(1)
+    (calibration / "jaw.yaml").rename(calibration / "away")
+    graph.until(lambda state: state.problems, "the missing calibration")
+    say("policy_started")
+    graph.until(lambda state: "REFUSED" in state.message, "the refusal")
+    say("outcome", '{"success": true}')
+    (calibration / "away").rename(calibration / "jaw.yaml")
+    running.ready()
+    run()
+    second = running.saved(2)
+    say("outcome", '{"success": true}')
+    wait_for(lambda: facts_file.load(second).success, what="the outcome in episode.yaml")
+    assert facts_file.load(first).success is None
+    assert facts_file.load(second).source == "deployment" and facts_file.load(second).robot == "virtual_ur5e"
+    graph.node.destroy_publisher(publisher)

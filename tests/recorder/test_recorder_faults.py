@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,26 +14,6 @@ from kinema.episodes.repair import recover
 from kinema.episodes.writer import FLUSH
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """`small_disk(megabytes)`: an empty file system of its own."""
-    mounted = []
-
-    def mount(megabytes: int) -> Path:
-        folder = tmp_path / "disk"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "kinema-test", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"no file system of its own can be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 ODOMETRY = "tracker/odometry"
@@ -54,7 +33,7 @@ def whole(folder: Path, sent: list[int]) -> None:
 
 
 def test_f25_a_disk_that_runs_low_ends_the_episode_in_order_and_refuses_the_next(small_disk, recorder):
-    running = recorder(folder=small_disk(60) / "episodes", compression="none", min_disk_gb=0.04)
+    running = recorder(folder=small_disk(60 << 20) / "episodes", compression="none", min_disk_gb=0.04)
     folder = running.start()
     running.saved(1)  # by itself
     facts = facts_file.load(folder)
@@ -67,7 +46,7 @@ def test_f25_a_disk_that_runs_low_ends_the_episode_in_order_and_refuses_the_next
 
 
 def test_f25_a_disk_that_is_suddenly_full_ends_the_episode_at_the_last_message_that_it_took(small_disk, recorder):
-    disk = small_disk(40)
+    disk = small_disk(40 << 20)
     running = recorder(folder=disk / "episodes", compression="none", min_disk_gb=0.0)
     folder = running.start()
     running.lasts(1.0)

@@ -1,6 +1,10 @@
 """Recording with the handheld gripper, started by the command that a person types, checked with the library alone."""
 
+import fcntl
 import os
+import pty
+import subprocess
+import termios
 
 import numpy as np
 import pytest
@@ -103,6 +107,25 @@ def test_f12_while_the_trackers_pose_is_invalid_the_tool_pose_is_silent_and_diag
         wait_for(lambda: ("base_link", "world") in frames, what="base_link to world")
     finally:
         graph.close()
+
+
+def test_q_in_the_terminal_of_the_launch_ends_all_of_it(start, wait_for, tmp_path):
+    terminal, slave = pty.openpty()
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        launch = start(
+            ["ros2", "launch", *FILE.split("/"), "headless:=true", f"episodes_dir:={tmp_path}", "cue:=off"],
+            stdin=slave,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
+        )
+    wait_for(lambda: "space begins and ends" in log.read_text(), timeout=90, what="a recorder that reads keys")
+    os.write(terminal, b"q")
+    assert launch.wait(timeout=60) == 0, log.read_text()
+    os.close(terminal)
+    os.close(slave)
 
 
 def test_a_wrong_argument_ends_the_launch_with_its_reason(launch):

@@ -52,3 +52,27 @@ def test_f23_a_cell_whose_calibration_is_missing_names_file_and_service(output, 
     cell.write_text(text.replace("calibration: calibration/virtual", f"calibration: {tmp_path}/nowhere"))
     text = output("sensor_nodes", "virtual_camera", "-p", f"cell:={cell}", "-p", "camera:=left")
     assert "nowhere/left.yaml" in text and "stereo_calibration" in text
+
+
+def test_f22_a_wrong_configuration_is_told_also_after_a_device_was_waited_for():
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from kinema.errors import ConfigError, DeviceError
+    from kinema_ros.node import Node
+
+    refusals = [DeviceError("no device yet"), ConfigError("a wrong key")]
+
+    class Refusing(Node):
+        def configure(self) -> None:
+            raise refusals.pop(0)
+
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = Refusing("refusing")
+    try:
+        for why in ("no device yet", "a wrong key"):
+            node.trigger_configure()
+            assert node._state_machine.current_state[1] == "unconfigured" and node._why == why
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()

@@ -39,6 +39,13 @@ def add_commands(parser: argparse.ArgumentParser, table: Mapping[str, tuple[str,
         commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.").module = module
 
 
+def positive(text: str) -> int:
+    """An argument that is 1 or more."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error that Kinema raised on purpose is one line on stderr and exit status 2."""
     parser = argparse.ArgumentParser(prog="kinema", description="Kinema without ROS.")

@@ -18,7 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from kinema import paths
+from kinema import cell_file, paths
+from kinema.apps.cli import positive
+from kinema.apps.console import console
 from kinema.apps.lockstep_recording import Recipe, Recorded, folder, record
 from kinema.clock import to_seconds
 from kinema.episodes import facts as facts_file
@@ -98,26 +100,28 @@ def _share(text: str) -> float:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="pick_and_place", choices=TASKS)
     parser.add_argument("--split", default="train", choices=SPLITS)
-    parser.add_argument("--episodes", type=int, default=20, help="how many good ones, default %(default)s")
+    parser.add_argument("--episodes", type=positive, default=20, help="how many good ones, default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="the first scenario's seed; the others follow")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes, default: the cores")
+    parser.add_argument(
+        "--jobs", type=positive, default=len(os.sched_getaffinity(0)), help="processes, default: the cores"
+    )
     parser.add_argument("--out", type=Path, default=paths.root() / "episodes", help="default: %(default)s")
     parser.add_argument("--image-size", type=_size, default=DEFAULT_SIZE, help="default: 320x240")
     parser.add_argument("--quality", type=int, default=90, choices=range(1, 101), metavar="1..100", help="of the JPEGs")
     parser.add_argument("--recovery", type=_share, default=0.0, help="share that begins off course, as 0.4; default: 0")
-    parser.add_argument("--cell", type=Path, default=paths.root() / "launch/cells/virtual.yaml")
+    parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
 
 
 def _show(results: list[Recorded], recipe: Recipe) -> None:
-    console = Console()
+    out = console()
     refused = [result for result in results if result.folder is None]
     if refused:
         table = Table("seed", "task", "refused", title="not recorded")
         for result in refused:
             table.add_row(str(result.seed), result.text, result.rejected)
-        console.print(table)
+        out.print(table)
     good = [result for result in results if result.folder is not None]
-    console.print(
+    out.print(
         f"{len(good)} demonstrations of {recipe.task} ({recipe.split}), {sum(r.duration for r in good) / 60:.1f} "
         f"minutes, stand in {recipe.out}; {len(refused)} of {len(results)} seeds were refused. Calibration and success "
         "are the simulator's truth."

@@ -113,5 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arms.row_count:
         console.print(f"\nfollowed by {arguments.arm}:", style="bold")
         console.print(arms)
+    origins = sorted({row["calibration_origin"] for row in told.values() if row.get("calibration_origin")})
+    console.print(f"calibration: {', '.join(origins) or 'unknown'}")
     console.print(f"{len(told)} episodes, {bad} of them must not be used", soft_wrap=True)
     return min(bad, 1)

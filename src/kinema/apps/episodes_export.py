@@ -9,13 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kinema.apps.cli import positive
+from kinema.apps.console import console
 from kinema.calibration.bundle import LATENCY
 from kinema.calibration.files import Latencies, load
 from kinema.episodes.export import Format, Part, Summary, export
 from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.reader import find
+from kinema.episodes.rows import RATE
 from kinema.episodes.shards import Shards
-from kinema.episodes.take import RATE
 from kinema.errors import ConfigError
 
 FORMATS = ("lerobot", "shards")
@@ -33,15 +35,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("format", choices=FORMATS, help="LeRobot data set v3.0, or the project's own shards")
     parser.add_argument("--in", dest="episodes", type=Path, default=Path("episodes"), metavar="FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the data set")
-    parser.add_argument("--rate", type=int, default=RATE, help="steps a second (default %(default)s)")
+    parser.add_argument("--rate", type=positive, default=RATE, help="steps a second (default %(default)s)")
     parser.add_argument(
         "--latency", type=Path, metavar="FILE", help="a better latency.yaml than those in force at the recording"
     )
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
-    parser.add_argument("--crf", type=int, help="lerobot: H.264's rate factor, 0 lossless to 51 (default 20)")
+    parser.add_argument(
+        "--jobs", type=positive, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--crf",
+        type=int,
+        choices=range(52),
+        metavar="0..51",
+        help="lerobot: H.264's rate factor, 0 lossless to 51 (default 20)",
+    )
     parser.add_argument("--size", type=size, metavar="WxH", help="shards: of the images (default: as recorded)")
     parser.add_argument(
-        "--quality", type=int, help="shards: of images that are not taken over as recorded (default 90)"
+        "--quality",
+        type=int,
+        choices=range(1, 101),
+        metavar="1..100",
+        help="shards: of images that are not taken over as recorded (default 90)",
     )
 
 
@@ -55,15 +69,15 @@ def _format(arguments: argparse.Namespace) -> Format:
 
 
 def _show(summary: Summary, arguments: argparse.Namespace, seconds: float) -> None:
-    console = Console()
+    out = console()
     if summary.left_out:
         table = Table("left out", "because")
         for part in summary.left_out:
             table.add_row(part.name, part.left_out)
-        console.print(table)
+        out.print(table)
     frames = sum(part.frames for part in summary.exported)
     origins = ", ".join(sorted({part.facts["calibration_origin"] or "unknown" for part in summary.exported}))
-    console.print(
+    out.print(
         f"{len(summary.exported)} of {len(summary.parts)} episodes, {frames} steps, in {arguments.out} "
         f"({60 * len(summary.parts) / seconds:.0f} episodes/min)\n"
         f"calibration: {origins}\nfingerprint: {summary.fingerprint}"

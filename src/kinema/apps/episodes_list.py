@@ -1,21 +1,18 @@
 """`kinema episodes list`: one line an episode."""
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from kinema.apps.console import console
 from kinema.clock import to_seconds
 from kinema.episodes import facts as facts_file
 from kinema.episodes.facts import Facts
 from kinema.episodes.reader import find
 from kinema.episodes.writer import being_written
 from kinema.errors import EpisodeError
-
-_WIDE = 240  # columns of a file or a pipe: nothing is cut short there
 
 
 def state(folder: Path, facts: Facts) -> tuple[str, str]:
@@ -37,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0, whatever there is; the last line counts."""
-    table = Table("episode", "task", "by", "length", "images", "state", "", box=None, pad_edge=False)
+    table = Table(
+        Column("episode", overflow="fold"), "task", "by", "length", "images", "state", "", box=None, pad_edge=False
+    )
     counts: Counter[str] = Counter()
     good = 0.0
     for name, folder in find(arguments.folder).items():
@@ -54,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         images = f"{facts.images.width}x{facts.images.height} {facts.images.compression}"
         by = facts.operator or facts.robot or facts.source
         table.add_row(name, facts.text, by, f"{length:.1f} s" if facts.ended_ns else "", images, word, why)
-    console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    console.print(table)
-    console.print(", ".join(f"{count} {word}" for word, count in counts.most_common()) + f"; {good:.0f} s are good")
+    out = console()
+    out.print(table)
+    out.print(", ".join(f"{count} {word}" for word, count in counts.most_common()) + f"; {good:.0f} s are good")
     return 0

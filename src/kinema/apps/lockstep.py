@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from kinema import cell_file, paths
+from kinema import cell_file
 from kinema.cell_file import Cell
 from kinema.chunk import ActionChunk, Image, Observation, Prediction
-from kinema.clock import NS, to_ns, to_seconds
+from kinema.clock import NS, Every, to_ns, to_seconds
 from kinema.control.core import Controller
 from kinema.control.messages import Enable, Mode, Order, PlayChunk, RejectObservation, StartPolicy, State, Tick
 from kinema.errors import KinemaError, SimulationError
@@ -95,19 +95,6 @@ class Watcher:
     def predicted(self, observation: Observation, prediction: Prediction) -> None: ...
 
 
-class _Every:
-    """Due once in every period of simulated time, at the first moment not before it."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self.count = -1
-
-    def due(self, t_ns: int) -> bool:
-        count = int(to_seconds(t_ns - _ORIGIN_NS) * self._rate + 1e-6)
-        due, self.count = count > self.count, count
-        return due
-
-
 class _Camera(StampedBuffer[Image]):
     """One camera's stream, of which an image is rendered when it is looked at."""
 
@@ -135,8 +122,8 @@ class _Episode:
             self._draw = functools.lru_cache(maxsize=2 * len(policy.spec.cameras))(self._draw_afresh)
             streams = {name: _Camera(name, self._draw) for name in policy.spec.cameras}
             self._assembler.buffers.images.update(streams)
-        self._camera, self._pose = _Every(cameras.camera("gripper").rate), _Every(topic("tcp_pose").rate)
-        self._jaw, self._load_cell = _Every(_JAW_RATE), _Every(topic("load_cell/force").rate)
+        rates = (cameras.camera("gripper").rate, topic("tcp_pose").rate, _JAW_RATE, topic("load_cell/force").rate)
+        self._camera, self._pose, self._jaw, self._load_cell = (Every(rate, _ORIGIN_NS) for rate in rates)
         self._jaw_state: GripperState | None = None
         self._force: ForceSample | None = None
         self._run = StartPolicy(mode, cell.speed_scale, uses_force=policy.spec.force)
@@ -248,7 +235,7 @@ def run_episode(
     latency  [s] from an observation's stamp to its chunk; a whole property of the run, never measured
     render   images for a policy that looks; without them only the simulator's truth can be seen
     """
-    cell = cell or cell_file.load(paths.root() / "launch/cells/virtual.yaml")
+    cell = cell or cell_file.load(cell_file.VIRTUAL)
     mode, watcher = mode or cell.control.execution.mode, watcher or Watcher()
     if policy.spec.images and not (render or policy.spec.simulator_truth):
         raise KinemaError(f"policy {policy.name!r} looks at {', '.join(policy.spec.cameras)}: it needs render=True")
@@ -396,7 +383,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", type=Mode, choices=Mode, help="default: the cell file's")
     parser.add_argument("--latency", type=float, default=LATENCY, help="declared [s], default %(default)s")
     parser.add_argument("--render", action="store_true", help="render the cameras even if the policy needs no image")
-    parser.add_argument("--cell", type=Path, default=paths.root() / "launch/cells/virtual.yaml")
+    parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="simulated time [s], default %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

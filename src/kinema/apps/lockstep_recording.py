@@ -20,8 +20,9 @@ import numpy as np
 from kinema import cell_file
 from kinema.calibration.bundle import GRIPPER_CAMERA, SIDE_CAMERAS, Bundle, load_bundle
 from kinema.chunk import Image
-from kinema.clock import NS, to_seconds
+from kinema.clock import NS, Every, to_seconds
 from kinema.episodes import facts as facts_file, messages
+from kinema.episodes.check import hold_to_alignment
 from kinema.episodes.facts import Facts, ImageFacts, ScenarioFacts, WorldFacts
 from kinema.episodes.gesture import DoubleSqueeze, Gesture
 from kinema.episodes.messages import TCP, WORLD
@@ -127,24 +128,12 @@ class _UnfitError(Exception):
     """The demonstration is not worth recording; says why."""
 
 
-class _Every:
-    """Due once in every period of world time, at the first tick not before it."""
-
-    def __init__(self, rate: float, origin_ns: int) -> None:
-        self._rate, self._origin_ns, self._count = rate, origin_ns, -1
-
-    def due(self, t_ns: int) -> bool:
-        count = int(to_seconds(t_ns - self._origin_ns) * self._rate + 1e-6)
-        due, self._count = count > self._count, count
-        return due
-
-
 def _happen(drawn: Scenario, seed: int, manner: Manner, bundle: Bundle) -> _Happening:
     """Let the person demonstrate until the gesture that ends it; raises _UnfitError as early as that is seen."""
     origin_ns = int(began(drawn.split, seed).timestamp()) * NS
     world = HandheldWorld(drawn, seed=seed, origin_ns=origin_ns)
     hand = Hand(world, seed, manner=manner)
-    cameras, load_cell = _Every(topic("gripper/image_raw").rate, origin_ns), _Every(80.0, origin_ns)
+    cameras, load_cell = (Every(topic(name).rate, origin_ns) for name in ("gripper/image_raw", "load_cell/force"))
     tool = ToolPose(bundle.T_tracker_tcp)
     moments: list[_Moment] = []
     samples: list[TrackedPose | ForceSample] = []
@@ -301,7 +290,8 @@ def record(recipe: Recipe, seed: int) -> Recorded:
     draft = recipe.out / f".{recipe.task}_{recipe.split}_{seed}" / target.name
     shutil.rmtree(draft.parent, ignore_errors=True)
     try:
-        facts = _record(recipe, bundle, _happen(drawn, seed, Manner(recovery=recipe.recovery), bundle), draft)
+        happening = _happen(drawn, seed, Manner(recovery=recipe.recovery), bundle)
+        facts = hold_to_alignment(draft, _record(recipe, bundle, happening, draft))
         rejected = facts.rejected or ("" if facts.success else "the task was not done when the recording ended")
         if rejected:
             return Recorded(seed, drawn.text, None, rejected)

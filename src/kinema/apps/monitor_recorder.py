@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from kinema.apps.monitor_parts import WORST, card
 from kinema.episodes.quality import LIMITS
-from kinema.episodes.session import CONFIDENT, Phase
+from kinema.episodes.session import CONFIDENT, Phase, trouble
 
 _IDLE, _MISSING, _RECORDING, _SAVING = "#1c6fb5", "#b36b00", "#c92a2a", "#5c6370"
 _TAGS, _CONFIDENCE = 2, 3  # the most there are
@@ -86,7 +86,7 @@ def status(r: Recorder | None, outcome: str, stale: tuple[str, ...]) -> str:
         rows["Silent"] = ", ".join(stale)
     if r is None:
         return card(_SAVING, "NO CONTACT", "the recorder is silent", rows, ("Silent",))
-    alarming = ("Silent", "Last") if r.message.startswith(("refused", "rejected")) else ("Silent",)
+    alarming = ("Silent", "Last") if trouble(r.message) else ("Silent",)
     return card(*_headline(r), rows, alarming)
 
 

@@ -2,15 +2,18 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
+from kinema.episodes import facts as facts_file
 from kinema.episodes.aligned import Aligned, align_episode
+from kinema.episodes.facts import Facts
 from kinema.episodes.messages import CompressedPicture
 from kinema.episodes.quality import LIMITS, Limits, Quality
 from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD, QualityMonitor, image_topic
 from kinema.episodes.reader import Episode
+from kinema.episodes.rows import LOST, apart
+from kinema.errors import KinemaError
 from kinema.interfaces import ForceSample, TrackedPose
-
-REJECTED = 0.05  # share of an episode's moments that may fail to be aligned
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,18 +47,36 @@ def measure(episode: Episode, limits: Limits = LIMITS) -> Quality:
 
 
 def _unaligned(aligned: Aligned) -> tuple[str, ...]:
-    """The stream at fault most often, and its first reason, when too many moments were rejected."""
+    """The stream at fault most often, and its first reason, when a data set would not take so many lost moments."""
     total = len(aligned) + len(aligned.rejected)
     if total == 0:
         return ("alignment: the useful interval holds no image of the reference camera",)
-    if len(aligned.rejected) <= REJECTED * total:
-        return ()
+    if len(aligned.rejected) <= LOST * len(aligned):
+        return (f"alignment: {hole}",) if (hole := apart(aligned)) else ()
     stream, count = Counter(reason.partition(":")[0] for _, reason in aligned.rejected).most_common(1)[0]
     reason = next(reason for _, reason in aligned.rejected if reason.startswith(stream))
     return (
-        f"alignment: {len(aligned.rejected)} of {total} moments are rejected, at most {REJECTED:.0%} are allowed; "
+        f"alignment: {len(aligned.rejected)} of {total} moments are rejected, at most {LOST:.0%} are allowed; "
         f"{count} of them for {reason}",
     )
+
+
+def hold_to_alignment(folder: Path, facts: Facts) -> Facts:
+    """The facts of an episode that was just closed, rejected if no data set would take it; episode.yaml says so then.
+
+    The rest was judged from the streams as they came; two lost images in a row show only when all are put together.
+    """
+    if facts.rejected or facts.source != "handheld":
+        return facts
+    try:
+        faults = _unaligned(align_episode(Episode.open(folder)))
+    except KinemaError as error:
+        faults = (f"alignment: {error}",)
+    if not faults:
+        return facts
+    judged = facts.replace(rejected="; ".join(faults))
+    facts_file.save(folder, judged)
+    return judged
 
 
 def check(episode: Episode, limits: Limits = LIMITS) -> Check:

@@ -24,8 +24,8 @@ import cv2
 import kinema
 from kinema.calibration.files import Latencies
 from kinema.episodes.facts import Facts
-from kinema.episodes.rows import STATE
-from kinema.episodes.take import RATE, Take, take
+from kinema.episodes.rows import RATE, Rows, read_rows
+from kinema.episodes.state import STATE
 from kinema.errors import EpisodeError, KinemaError
 
 _PART = "part.json"
@@ -64,7 +64,7 @@ class Format(Protocol):
         """As JSON; they belong to the fingerprint."""
         ...
 
-    def write_part(self, take: Take, folder: Path) -> None:
+    def write_part(self, rows: Rows, folder: Path) -> None:
         """Make of one episode whatever `assemble` needs, in a folder of its own; runs in any process."""
         ...
 
@@ -144,10 +144,10 @@ def _one(job: _Job) -> Part:
     job.part.mkdir(parents=True)
     left_out, frames, lost, text, label = "", 0, 0, "", {}
     try:
-        taken = take(job.name, job.folder, job.rate, job.latencies)
-        job.form.write_part(taken, job.part)
-        frames, lost = len(taken.state), taken.lost
-        text, label = taken.facts.text, _label(taken.facts)
+        rows = read_rows(job.name, job.folder, job.rate, job.latencies)
+        job.form.write_part(rows, job.part)
+        frames, lost = len(rows.state), rows.lost
+        text, label = rows.facts.text, _label(rows.facts)
     except KinemaError as error:
         left_out = str(error)
     part = Part(job.name, job.part, source, fingerprint, left_out, frames, lost, text, label)
@@ -219,6 +219,7 @@ def export(
     `latencies` is a better measurement than those in force at the recording. Raises EpisodeError when `out` holds
     something else than a data set made by this, or when no episode is left.
     """
+    out = out.resolve()  # a data set behind a link is replaced where it is
     if out.exists() and not (out / _MARK).is_file():
         raise EpisodeError(
             f"{out}: is there already and is no data set of `kinema episodes export`; give another --out"

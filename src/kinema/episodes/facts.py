@@ -74,7 +74,8 @@ class Facts(pydantic.BaseModel):
     calibration_origin  of the files in force, the weakest of them
     T_base_world        None where no tracker is in use
     versions    of what recorded it
-    messages, dropped   how many of each topic are in the bag, and how many should have been
+    messages, dropped   how many of each topic are in the bag, and how many more had come and were not written
+    disk_free   [bytes] when it ended; None: nobody looked
     quality     the quality report of the useful interval, as `kinema episodes check` has it
     rejected    why the episode must not be used, empty: it may be
     """
@@ -100,6 +101,7 @@ class Facts(pydantic.BaseModel):
     versions: dict[str, str] = {}
     messages: dict[str, int] = {}
     dropped: dict[str, int] = {}
+    disk_free: int | None = None
     quality: Quality | None = None
     rejected: str = ""
 

@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 
 from kinema.chunk import Image
 from kinema.episodes.export import Part, place, write_json
-from kinema.episodes.rows import STATE
+from kinema.episodes.rows import Rows
+from kinema.episodes.state import STATE
 from kinema.episodes.statistics import COUNTED, LEVELS, Counts, Statistics, count_levels, of_levels, of_numbers
-from kinema.episodes.take import Take
 from kinema.errors import EpisodeError
 
 VERSION = "v3.0"
@@ -54,11 +54,11 @@ class LeRobot:
     def options(self) -> dict[str, Any]:
         return asdict(self)
 
-    def write_part(self, take: Take, folder: Path) -> None:
-        numbers: dict[str, np.ndarray] = {"state": take.state}
-        for camera, indices in take.frames.items():
-            images = (take.episode.image(camera, int(i)) for i in indices)
-            levels, shape = _encode(folder / f"{camera}.mp4", images, take.rate, self.crf)
+    def write_part(self, rows: Rows, folder: Path) -> None:
+        numbers: dict[str, np.ndarray] = {"state": rows.state}
+        for camera, indices in rows.frames.items():
+            images = (rows.episode.image(camera, int(i)) for i in indices)
+            levels, shape = _encode(folder / f"{camera}.mp4", images, rows.rate, self.crf)
             numbers |= {f"levels/{camera}": levels, f"size/{camera}": np.array(shape)}
         np.savez(folder / _NUMBERS, allow_pickle=False, **numbers)
 
@@ -78,7 +78,7 @@ class LeRobot:
             _write(folder / _EPISODES.format(**at), [pa.Table.from_pylist([_record(entry, rate) for entry in batch])])
         _write(folder / "meta/tasks.parquet", [_tasks(tasks)])
         write_json(folder / "meta/stats.json", _statistics(entries))
-        write_json(folder / "meta/info.json", _info(shapes, len(parts), starts[-1], len(tasks), rate, self.crf))
+        write_json(folder / "meta/info.json", _info(shapes, parts, len(tasks), rate, self.crf))
 
 
 # ---- video
@@ -223,8 +223,13 @@ def _statistics(entries: Sequence[_Entry]) -> dict[str, Statistics]:
     return result
 
 
+def _robots(parts: Sequence[Part]) -> str:
+    """What carried the tool: the handheld gripper, or the robots by their names."""
+    return ", ".join(sorted({part.facts["robot"] or "kinema_handheld_gripper" for part in parts}))
+
+
 def _info(
-    shapes: Mapping[str, tuple[int, ...]], episodes: int, frames: int, tasks: int, rate: int, crf: int
+    shapes: Mapping[str, tuple[int, ...]], parts: Sequence[Part], tasks: int, rate: int, crf: int
 ) -> dict[str, Any]:
     features: dict[str, Any] = {}
     for camera, (height, width, channels) in shapes.items():
@@ -251,15 +256,15 @@ def _info(
         features[name] = {"dtype": "float32" if name == "timestamp" else "int64", "shape": [1], "names": None}
     return {
         "codebase_version": VERSION,
-        "robot_type": "kinema_handheld_gripper",
-        "total_episodes": episodes,
-        "total_frames": frames,
+        "robot_type": _robots(parts),
+        "total_episodes": len(parts),
+        "total_frames": sum(part.frames for part in parts),
         "total_tasks": tasks,
         "chunks_size": PER_FILE,
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
         "fps": rate,
-        "splits": {"train": f"0:{episodes}"},
+        "splits": {"train": f"0:{len(parts)}"},
         "data_path": _DATA,
         "video_path": _VIDEO,
         "features": features,

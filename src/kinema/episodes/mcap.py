@@ -5,6 +5,7 @@ in chunks, here uncompressed, so that a message is a slice of the file.
 """
 
 import functools
+import mmap
 import os
 import struct
 from collections.abc import Iterable
@@ -238,6 +239,18 @@ def scan(data: Any) -> Scan:
         else:
             return Scan(walk.channels, walk.messages, chunks, opcode == _DATA_END)
     return Scan(walk.channels, walk.messages, chunks, False)
+
+
+def scan_file(path: Path) -> tuple[Scan, memoryview]:
+    """The scan of a file, and the file itself, mapped into memory; raises EpisodeError naming it."""
+    if not path.stat().st_size:
+        raise EpisodeError(f"{path}: nothing had reached the disk; remove the folder")
+    with path.open("rb") as stream:
+        data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    try:
+        return scan(data), data
+    except EpisodeError as error:
+        raise EpisodeError(f"{path}: {error}") from error
 
 
 @functools.lru_cache(maxsize=8)

@@ -6,7 +6,6 @@ from typing import Literal
 
 from kinema import __version__
 from kinema.calibration.bundle import Bundle
-from kinema.calibration.files import Latencies
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -19,6 +18,6 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def calibration_origin(bundle: Bundle) -> Literal["simulator truth", "measured"]:
-    """'measured' only when every file that describes geometry is; a report then needs no label."""
-    origins = {file.provenance.origin for file in bundle.files.values() if not isinstance(file, Latencies)}
+    """'measured' only when every file is; a report then needs no label."""
+    origins = {file.provenance.origin for file in (*bundle.files.values(), bundle.latencies)}
     return "measured" if origins == {"measured"} else "simulator truth"

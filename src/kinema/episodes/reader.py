@@ -5,7 +5,6 @@ Messages are read by the definitions that stand in the bag.
 """
 
 import functools
-import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -104,12 +103,7 @@ class Episode:
         if not facts.finished:
             raise EpisodeError(f"{folder}: was never finished; run `kinema episodes recover {folder}`")
         path = bag_path(folder)
-        with path.open("rb") as stream:
-            data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-        try:
-            scan = mcap.scan(data)
-        except EpisodeError as error:
-            raise EpisodeError(f"{path}: {error}") from error
+        scan, data = mcap.scan_file(path)
         if not scan.finished:
             raise EpisodeError(f"{path}: is cut short; run `kinema episodes recover {folder}`")
         return Episode(folder, facts, data, scan)

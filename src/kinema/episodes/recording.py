@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kinema.episodes import facts as facts_file
+from kinema.episodes.check import hold_to_alignment
 from kinema.episodes.facts import Facts
 from kinema.episodes.messages import typestore
 from kinema.episodes.pipeline import Encoding, Failure, Pipeline
 from kinema.episodes.quality import Limits, Quality
 from kinema.episodes.quality_monitor import QualityMonitor
-from kinema.episodes.writer import EpisodeWriter, copy_calibration
+from kinema.episodes.writer import EpisodeWriter, being_written, copy_calibration
 from kinema.errors import RecordingError
 from kinema.topics import Topic, topic
 
@@ -70,7 +71,7 @@ class Recording:
         verdict = "; ".join(filter(None, (interrupted, quality.verdict(limits), self._lost(quality, limits))))
         final = facts.replace(dropped=self.dropped, quality=quality, rejected=verdict)
         try:
-            return self._writer.close(final)
+            return hold_to_alignment(self.folder, self._writer.close(final))
         except OSError as error:
             raise RecordingError(
                 f"{self.folder}: {error.strerror}; free some room, then `kinema episodes recover {self.folder}`"
@@ -92,6 +93,6 @@ class Recording:
 
 
 def unfinished(root: Path) -> list[Path]:
-    """Folders below `root` of episodes whose recorder did not come to close the bag (FAULTS F26)."""
+    """Folders below `root` of episodes whose recorder is gone and did not come to close the bag (FAULTS F26)."""
     folders = sorted(file.parent for file in root.glob(f"*/*/{facts_file.FILE}"))
-    return [folder for folder in folders if not (folder / METADATA).exists()]
+    return [folder for folder in folders if not (folder / METADATA).exists() and not being_written(folder)]

@@ -4,7 +4,6 @@ A bag is taken up where it was left: what stands whole in the file stays there, 
 again, and rosbags closes the bag as the recorder would have done.
 """
 
-import mmap
 import struct
 from collections import Counter, defaultdict
 from io import BytesIO
@@ -106,14 +105,7 @@ def _finish(folder: Path, path: Path, scan: Scan, data: memoryview) -> None:
 
 
 def _scan(path: Path) -> tuple[Scan, memoryview]:
-    if not path.stat().st_size:
-        raise EpisodeError(f"{path}: nothing had reached the disk; remove the folder")
-    with path.open("rb") as stream:
-        data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-    try:
-        scan = mcap.scan(data)
-    except EpisodeError as error:
-        raise EpisodeError(f"{path}: {error}") from error
+    scan, data = mcap.scan_file(path)
     if not scan.messages:
         raise EpisodeError(f"{path}: no message had reached the disk; remove the folder")
     return scan, data

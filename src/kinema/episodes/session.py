@@ -25,6 +25,8 @@ _STREAMS = {
 }
 REQUIRED = tuple(_STREAMS)
 
+_REFUSED, _REJECTED, _LOST = "REFUSED", "REJECTED", "LOST"  # with which messages of trouble begin
+
 
 class Phase(enum.IntEnum):
     """As in kinema_interfaces/RecorderState."""
@@ -134,12 +136,12 @@ class Session:
 
     def keep(self, rejected: str) -> "Session":
         """The episode is on disk; `rejected` says why it must not be used, '' if it may."""
-        verdict = f"REJECTED {self.episode}: {rejected}" if rejected else f"saved {self.episode}"
+        verdict = f"{_REJECTED} {self.episode}: {rejected}" if rejected else f"saved {self.episode}"
         return replace(self, phase=Phase.IDLE, kept=(*self.kept, rejected), message=verdict, _last=True)
 
     def lost(self, why: str) -> "Session":
         """The episode could not be finished."""
-        return replace(self, phase=Phase.IDLE, message=f"LOST {self.episode}: {why}")
+        return replace(self, phase=Phase.IDLE, message=f"{_LOST} {self.episode}: {why}")
 
     def discard(self) -> "Session":
         """Throw the running episode away, or else the last one that was saved; `episode` is the folder to delete."""
@@ -151,7 +153,12 @@ class Session:
 
     def refused(self, why: str) -> "Session":
         """Take note of what was not done, for the person who asked."""
-        return replace(self, message=f"REFUSED: {why}")
+        return replace(self, message=f"{_REFUSED}: {why}")
 
     def _busy(self) -> str:
         return f"the recorder is {self.phase.name}"
+
+
+def trouble(message: str) -> bool:
+    """Whether a session's message tells of something that went wrong: refused, rejected or lost."""
+    return message.startswith((_REFUSED, _REJECTED, _LOST))

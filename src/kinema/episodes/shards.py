@@ -5,7 +5,7 @@
 
 The header names each array's dtype, shape and offset, counted from the file's first array; arrays begin at multiples of
 64 bytes. Of each camera there are `<camera>/jpeg`, all JPEG files behind each other, and `<camera>/offsets` (n + 1),
-where each begins. `state` (n, 11) float32 and `stamps_ns` (n,) are as in `kinema.episodes.take.Take`.
+where each begins. `state` (n, 11) float32 and `stamps_ns` (n,) are as in `kinema.episodes.rows.Rows`.
 
 Two kinds of statistics are in the index. `state`: as recorded. `action`: of an action chunk's steps, relative to the
 pose and opening at its observation ("Video Generators are Robot Policies", appendix A.4), over every observation and
@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from kinema.chunk import Image
 from kinema.episodes.export import Part, place, write_json
 from kinema.episodes.messages import CompressedPicture, Picture, compress
-from kinema.episodes.rows import relative
+from kinema.episodes.rows import Rows
+from kinema.episodes.state import relative
 from kinema.episodes.statistics import Statistics, of_numbers
-from kinema.episodes.take import Take
 from kinema.errors import EpisodeError
 from kinema.geometry import Array
 from kinema.perception.align import sized
@@ -60,21 +60,21 @@ class Shards:
     def options(self) -> dict[str, Any]:
         return asdict(self)
 
-    def write_part(self, take: Take, folder: Path) -> None:
-        arrays: dict[str, np.ndarray] = {"state": take.state, "stamps_ns": take.stamps_ns}
+    def write_part(self, rows: Rows, folder: Path) -> None:
+        arrays: dict[str, np.ndarray] = {"state": rows.state, "stamps_ns": rows.stamps_ns}
         sizes = {}
-        for camera, indices in take.frames.items():
-            files, sizes[camera] = self._files(take, camera, indices.tolist())
+        for camera, indices in rows.frames.items():
+            files, sizes[camera] = self._files(rows, camera, indices.tolist())
             arrays[f"{camera}/offsets"] = np.cumsum([0, *map(len, files)]).astype(np.int64)
             arrays[f"{camera}/jpeg"] = np.frombuffer(b"".join(files), np.uint8)
-        facts = {"name": take.name, "text": take.facts.text, "rate": take.rate, "sizes": sizes}
+        facts = {"name": rows.name, "text": rows.facts.text, "rate": rows.rate, "sizes": sizes}
         _write(folder / _FILE, facts, arrays)
 
-    def _files(self, take: Take, camera: str, indices: Sequence[int]) -> tuple[list[bytes], tuple[int, int]]:
+    def _files(self, rows: Rows, camera: str, indices: Sequence[int]) -> tuple[list[bytes], tuple[int, int]]:
         """Each step's image as a JPEG file, and their size."""
         files, size = [], self.size
         for index in indices:
-            recorded = take.episode.picture(camera, index)
+            recorded = rows.episode.picture(camera, index)
             image = recorded.image
             size = size or (image.shape[1], image.shape[0])
             if not isinstance(recorded, Picture) and "jpeg" in recorded.format and image.shape[1::-1] == size:
@@ -151,6 +151,8 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if bytes(data[: len(_MAGIC)]) != _MAGIC:
         raise EpisodeError(f"{file}: is no shard")
     length = int.from_bytes(bytes(data[len(_MAGIC) : begin]), "little")
+    if begin + length > len(data):
+        raise EpisodeError(f"{file}: is cut short in its header; export it again")
     header = json.loads(bytes(data[begin : begin + length]))
     if header.pop("version") != VERSION:
         raise EpisodeError(f"{file}: is of another version, allowed is {VERSION}; export it again")

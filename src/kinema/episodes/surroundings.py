@@ -19,6 +19,7 @@ from kinema.topics import Topic
 BASE, WORLD = "base_link", "world"
 
 _MEMORY_NS = 15_000_000_000  # that is kept while nothing is recorded
+_LATE_NS = 5_000_000_000  # from an anchor's making to its arrival: beyond, the tracker may have jumped unseen since
 
 
 class Surroundings:
@@ -26,7 +27,7 @@ class Surroundings:
 
     stamp_ns      the newest stamp of any stream of the profile: the present moment in the sensors' own time
     text          of `task`
-    T_base_world  from /tf_static, None while it is unknown
+    T_base_world  from /tf_static, None while it is unknown; what was latched before anybody listened does not count
     status        the newest cell/status, None outside of the virtual cell
     image_size    width, height [px] of the reference camera, zeros before its first picture
     """
@@ -46,6 +47,7 @@ class Surroundings:
         self._anchored_in = 0
         self._squeezes = DoubleSqueeze()
         self._gesture: Gesture | None = None
+        self._arrival_ns = 0  # of the message that is being taken
         self._takers: dict[str, Callable[[Any], None]] = {
             "tracker/odometry": self._take_tracked,
             "jaw/state": self._take_jaw,
@@ -61,8 +63,9 @@ class Surroundings:
         """Of all that came since the last `hand_over`, or of the last moments."""
         return self._monitor
 
-    def take(self, row: Topic, message: bytes) -> None:
+    def take(self, row: Topic, arrival_ns: int, message: bytes | memoryview) -> None:
         """One serialised message; raises EpisodeError when it is none of its type."""
+        self._arrival_ns = arrival_ns
         taker = self._takers.get(row.name)
         if taker is not None:
             taker(decode(self._store, row.type, message))
@@ -126,6 +129,8 @@ class Surroundings:
         self._monitor.force(force)
 
     def _take_transforms(self, transforms: Transforms) -> None:
+        if self._arrival_ns - transforms.stamp_ns > _LATE_NS:
+            return
         for parent, child, T in transforms.rows:
             if (parent, child) == (BASE, WORLD):
                 self.T_base_world, self._anchored_in = T, self._tool.segment

@@ -107,11 +107,6 @@ class EpisodeWriter:
             self._storage.sync()
         self._check()
 
-    def flush(self) -> None:
-        """Bring everything to the disk now, as when no message comes any more. Raises OSError as `write` does."""
-        self._storage.sync()
-        self._check()
-
     def close(self, facts: Facts) -> Facts:
         """Finish the bag, then say so in episode.yaml; returns the facts as they stand there.
 

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from kinema import yaml_file
 from kinema.chunk import ActionChunk, Observation
 from kinema.clock import to_seconds
-from kinema.episodes.rows import STATE, relative
+from kinema.episodes.state import STATE, relative
 from kinema.errors import ChunkError
 from kinema.geometry import Array, rotation_6d, rotation_from_6d
 from kinema.robots import GRIPPER

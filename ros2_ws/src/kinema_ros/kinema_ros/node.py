@@ -234,8 +234,10 @@ class Node(LifecycleNode):
 
     def _refuse(self, why: str) -> TransitionCallbackReturn:
         if why != self._why:
-            log = self.get_logger().info if self._waiting else self.get_logger().error
-            log(f"waiting: {why}" if self._waiting else f"configuration refused: {why}")
+            if self._waiting:  # two lines of code: rclpy refuses one that logs now as info, now as an error
+                self.get_logger().info(f"waiting: {why}")
+            else:
+                self.get_logger().error(f"configuration refused: {why}")
         self._why = why
         self._release()
         return TransitionCallbackReturn.FAILURE

@@ -2,15 +2,17 @@
 
 import array
 import math
+import os
 import queue
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import wave
 from collections.abc import Callable
 from pathlib import Path
+
+from recording.keys import open_terminal
 
 MODES = ("off", "beep", "spoken")
 
@@ -62,8 +64,7 @@ class Cue:
                 elif self._player:
                     command = [self._player, str(sounds[kind])]
                 else:
-                    sys.stdout.write("\a" * len([tone for tone in _TONES[kind] if tone[0]]))
-                    sys.stdout.flush()
+                    _ring(len([tone for tone in _TONES[kind] if tone[0]]))
                     continue
                 try:
                     subprocess.run(
@@ -71,6 +72,14 @@ class Cue:
                     )
                 except subprocess.TimeoutExpired:
                     continue
+
+
+def _ring(times: int) -> None:
+    """The terminal's bell. Not by the standard output: a launch passes on whole lines only."""
+    found = open_terminal(os.O_WRONLY)
+    if found is not None:
+        os.write(found[0], b"\a" * times)
+        os.close(found[0])
 
 
 def _sound(folder: Path, kind: str) -> Path:

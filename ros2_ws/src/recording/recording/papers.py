@@ -53,9 +53,13 @@ class Papers:
         """The folder of the files in force."""
         return self._setting.cell.calibration_folder
 
+    def files(self) -> list[tuple[Path, int]]:
+        """The files in force, each with the time [ns] of its last change."""
+        return [(file, file.stat().st_mtime_ns) for file in sorted(self.calibration.glob("*.yaml"))]
+
     def unusable(self) -> str:
         """Why the calibration cannot be used, '' if it can; read again when a file has changed."""
-        files = [(file, file.stat().st_mtime_ns) for file in sorted(self.calibration.glob("*.yaml"))]
+        files = self.files()
         if files != self._files:
             self._files, self._bundle, self._unusable = files, None, ""
             try:

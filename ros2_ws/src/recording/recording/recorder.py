@@ -32,7 +32,7 @@ from kinema.episodes.pipeline import Encoding
 from kinema.episodes.quality import LIMITS
 from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD
 from kinema.episodes.recording import Recording, unfinished
-from kinema.episodes.session import REQUIRED, Phase, Session, problems
+from kinema.episodes.session import REQUIRED, Phase, Session, problems, trouble
 from kinema.episodes.surroundings import Surroundings
 from kinema.episodes.writer import new_folder
 from kinema.errors import KinemaError, RecordingError
@@ -109,6 +109,7 @@ class Recorder(Node):
         self._session = Session()
         self._active = False
         self._recording: Recording | None = None
+        self._calibration: list[tuple[Path, int]] = []  # the files that it was begun with
         self._success: bool | None = None
         self._judged: Facts | None = None  # of the last episode that was saved
         self._saving: _Saving | None = None
@@ -168,7 +169,7 @@ class Recorder(Node):
             self._start("with the policy", _stamp_ns(event))
         if self._recording is not None:
             self._recording.put(row, arrival_ns, message)
-        self._surroundings.take(row, message)
+        self._surroundings.take(row, arrival_ns, message)
         if event is not None and event.kind == "outcome":
             self._success = bool(json.loads(event.data)["success"])
             self._amend()
@@ -180,6 +181,7 @@ class Recorder(Node):
     def _start(self, how: str, began_ns: int | None = None) -> str:
         """Begin an episode, or raise RecordingError with everything that is missing."""
         self._session = self._session.look(self._missing())
+        self._success = self._judged = None  # what is marked from now on belongs to no episode before
         try:
             if not self._active:
                 raise RecordingError("the recorder is not active: activate it first")
@@ -188,9 +190,9 @@ class Recorder(Node):
         except RecordingError as error:
             self._tell(self._session.refused(str(error)))
             raise
+        self._calibration = self._papers.files()
         for row, message in self._latched.values():
             self._recording.put(row, now_ns(), message)
-        self._success = self._judged = None
         self._tell(self._session.start(str(self._recording.folder)))
         return f"recording {self._recording.folder}, begun {how}"
 
@@ -199,10 +201,14 @@ class Recorder(Node):
         session = self._session.stop(how)
         recording, self._recording = self._recording, None
         assert recording is not None
+        if self._papers.files() != self._calibration:
+            changed = "a calibration file has changed meanwhile: the copies in the episode do not hold for all of it"
+            interrupted = f"{interrupted}; {changed}" if interrupted else changed
         facts = recording.facts.replace(
             ended_ns=max(ended_ns or self._surroundings.stamp_ns, recording.facts.began_ns),
             ended=how,
             success=self._judge(),
+            disk_free=free(self._root),
         )
         monitor = self._surroundings.hand_over()
         self._saving = _Saving(lambda: recording.finish(facts, monitor, self._limits, interrupted))
@@ -332,18 +338,20 @@ class Recorder(Node):
         facts = self._judged
         if facts is not None and facts.success is None and self._success is not None:
             self._judged = facts.replace(success=self._success)
-            facts_file.save(Path(self._session.episode), self._judged)
+            try:
+                facts_file.save(Path(self._session.episode), self._judged)
+            except OSError as error:
+                self.get_logger().error(f"{self._session.episode}: its outcome was not written: {error.strerror}")
 
     def _tell(self, session: Session) -> None:
         """Go on with a session whose message is worth saying: in the terminal, and to the ear."""
         self._session, self._told_ns = session, time.monotonic_ns()
-        kind = session.message.partition(" ")[0]
-        trouble = kind in ("REJECTED", "REFUSED:", "LOST")
-        if kind in ("REJECTED", "LOST"):
-            self.get_logger().error(session.message)
-        elif not trouble:  # who asked for what was refused logs it
+        kind, bad = session.message.partition(" ")[0], trouble(session.message)
+        if not bad:
             self.get_logger().info(session.message)
-        cue = {"recording": "began", "saved": "saved", "discarded": "discarded"}.get(kind, "trouble" if trouble else "")
+        elif kind != "REFUSED:":  # who asked for what was refused logs it
+            self.get_logger().error(session.message)
+        cue = {"recording": "began", "saved": "saved", "discarded": "discarded"}.get(kind, "trouble" if bad else "")
         if cue:
             self._cue.give(cue, session.message.replace(session.episode, "") if session.episode else session.message)
 

@@ -1,0 +1,62 @@
+"""What the launch files share: rows of their tables of processes, common arguments, the end that follows a script's."""
+
+import os
+import sys
+
+from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch_ros.actions import Node
+
+CAMERAS = ("gripper", "left", "right")
+BOOLEAN = ["true", "false"]
+
+CELL = DeclareLaunchArgument(
+    "cell", default_value="launch/cells/virtual.yaml", description="the cell file; relative to the checkout"
+)
+
+
+def split_argument(about: str) -> DeclareLaunchArgument:
+    """Which objects and backgrounds a scenario is drawn from."""
+    return DeclareLaunchArgument(
+        "split", default_value="train", choices=["train", "unseen_objects", "unseen_background"], description=about
+    )
+
+
+def _python() -> str:
+    """The environment's interpreter: under a full ROS 2, `ros2` itself runs in the system's."""
+    environment = os.environ.get("VIRTUAL_ENV")
+    return os.path.join(environment, "bin", "python") if environment else sys.executable
+
+
+def process(name: str, *arguments: str) -> ExecuteProcess:
+    """`python -m kinema.apps.<name>`, one of the processes without ROS."""
+    return ExecuteProcess(
+        cmd=[_python(), "-m", f"kinema.apps.{name}", *arguments],
+        name=name,
+        output="screen",
+        sigterm_timeout="10",
+    )
+
+
+def node(package: str, executable: str, name: str, **parameters: object) -> Node:
+    return Node(
+        package=package,
+        executable=executable,
+        name=name,
+        output="screen",
+        parameters=[parameters] if parameters else [],
+    )
+
+
+def ends_with(node: Node, what: str) -> RegisterEventHandler:
+    """Everything ends when the node does, and fails when it fails; `what` it works at, as in `the episodes`."""
+
+    def finished(event: object, context: object) -> list:
+        if context.is_shutdown:
+            return []
+        if event.returncode != 0:
+            raise RuntimeError(f"{what} broke off (exit code {event.returncode}); see the lines above")
+        return [EmitEvent(event=Shutdown(reason=f"{what} are done"))]
+
+    return RegisterEventHandler(OnProcessExit(target_action=node, on_exit=finished))
