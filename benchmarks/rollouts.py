@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from kinema import cell_file, paths
+from kinema import cell_file
 from kinema.apps.evaluate_rollouts import TIME_LIMIT
 from kinema.apps.lockstep import run_episode
 from kinema.chunk import Observation, Prediction
@@ -28,6 +28,7 @@ from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
 from kinema.policies.diffusion_policy.policy import DiffusionPolicy
 from kinema.virtual.renderer import CellRenderer
+from kinema.virtual.tasks import TASKS
 from kinema.virtual.world import World
 
 _SIZE, _CAMERAS = (96, 72), ("gripper", "left", "right")
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="simulated, of each rollout")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    cell = cell_file.load(paths.root() / "launch/cells/virtual.yaml")
+    cell = cell_file.load(cell_file.VIRTUAL)
     execution = replace(cell.control.execution, replan_steps=_STEPS)
     cell = cell.model_copy(update={"control": replace(cell.control, execution=execution)})
     clock = _Clock()
@@ -120,7 +121,7 @@ def main() -> None:
         "100 of them, CPU min",
     ):
         table.add_column(column, justify="right")
-    for task in ("pick_and_place", "open_drawer"):
+    for task in TASKS:
         clock.seconds.clear()
         clock.calls.clear()
         began = time.process_time()

@@ -27,7 +27,7 @@ from kinema.policies.text import WordsConfig
 
 torch.set_num_threads(1)
 
-CELL = cell_file.load("launch/cells/virtual.yaml")
+CELL = cell_file.load(cell_file.VIRTUAL)
 SETTING = Setting("learned", "0123456789abcdef", "single", 8, "normal", Mode.OVERLAP, 0.1, "virtual_ur5e", 40.0)
 SPACE = ActionSpace(horizon=32, dt=0.1, offset=0.1, executable=24, mean=(0.0,) * 11, std=(0.05,) * 11)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kinema import cell_file
 from kinema.apps import cli, evaluate_video
 from kinema.apps.evaluate_video import Clip, Filming, film, measure, quality_table
 from kinema.apps.rollouts import Player
@@ -14,7 +15,6 @@ from kinema.chunk import ActionChunk, Image, Observation, ObservationSpec, Predi
 from kinema.control.messages import Mode
 from kinema.errors import ConfigError
 from kinema.geometry import Pose
-from kinema.paths import root
 
 SCENE = Scene("open_drawer", "seen", 1_000_000)
 SETTING = Setting("dreamer", "", "", 8, "normal", Mode.OVERLAP, 0.1, "virtual_ur5e", 2.0)
@@ -89,7 +89,7 @@ def test_measures_are_of_what_was_imagined_beside_the_first_frame() -> None:
 
 def test_a_dream_of_no_change_is_as_good_as_the_first_frame(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(Player, "make", lambda self, seed: Dreamer())
-    clips = film(Player("dreamer", {}, "dreamer", dt=0.1), SETTING, SCENE, root() / "launch/cells/virtual.yaml")
+    clips = film(Player("dreamer", {}, "dreamer", dt=0.1), SETTING, SCENE, cell_file.VIRTUAL)
     assert len(clips) == 1
     np.testing.assert_allclose(*np.moveaxis(measure(clips), -1, 0))
     assert measure(clips)[..., 0, 0].min() > 25, "a still arm in a still world: only the sensor's noise differs"
@@ -105,4 +105,4 @@ def test_a_dream_of_no_change_is_as_good_as_the_first_frame(tmp_path, monkeypatc
 
 def test_a_policy_without_a_video_is_refused() -> None:
     with pytest.raises(ConfigError, match="'demonstrator' imagines no video"):
-        film(Player.of("demonstrator"), SETTING, SCENE, root() / "launch/cells/virtual.yaml")
+        film(Player.of("demonstrator"), SETTING, SCENE, cell_file.VIRTUAL)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kinema import cell_file, paths
 from kinema.apps import evaluate_table, trials
+from kinema.apps.cli import positive
 from kinema.apps.rollouts import Player, execution_of, on_all_cores, play
 from kinema.apps.trials import LISTS, PURPOSES, Setting
 from kinema.control.messages import Mode
@@ -20,7 +21,6 @@ from kinema.control.settings import Execution
 from kinema.virtual.tasks import TASKS
 
 TIME_LIMIT = 30.0  # [s] of simulated time
-_CELL = "launch/cells/virtual.yaml"
 
 
 def settings(arguments: argparse.Namespace, player: Player, execution: Execution) -> list[Setting]:
@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inference", default="", help="single, few, paper: default: the checkpoint's first")
     parser.add_argument("--task", nargs="+", default=list(TASKS), choices=TASKS, help="default: all")
     parser.add_argument("--list", nargs="+", default=list(LISTS), choices=LISTS, help="default: all")
-    parser.add_argument("--scenarios", type=int, default=100, help="of each list and task, default %(default)s")
+    parser.add_argument("--scenarios", type=positive, default=100, help="of each list and task, default %(default)s")
     parser.add_argument("--purpose", default="report", choices=PURPOSES, help="other scenarios to choose settings by")
     parser.add_argument("--executed", nargs="+", type=int, default=[0], help="steps between observations, as 24 12 8")
     parser.add_argument("--images", nargs="+", default=["normal"], choices=("normal", "blanked", "shuffled"))
@@ -62,8 +62,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=float, help="declared [s]; default: the checkpoint's")
     parser.add_argument("--robot", default="virtual_ur5e")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="simulated time [s], default %(default)s")
-    parser.add_argument("--cell", type=Path, default=paths.root() / _CELL)
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
+    parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
+    parser.add_argument(
+        "--jobs", type=positive, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)"
+    )
     parser.add_argument(
         "--results", type=Path, default=paths.root() / trials.RESULTS, help="folder, default %(default)s"
     )

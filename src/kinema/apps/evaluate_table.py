@@ -17,12 +17,12 @@ from rich.table import Table
 
 from kinema import paths
 from kinema.apps import trials
+from kinema.apps.console import console
 from kinema.apps.trials import LISTS, PURPOSES, Rollout, Scene, Setting
 from kinema.errors import ConfigError
 from kinema.policies.registry import SIMULATOR_ONLY
 from kinema.training.success import paired_difference, success_rate
 
-_WIDTH = 150  # columns where no terminal says how wide it is
 _TRUTH_NOTE = "reads the simulator's truth: a bound, not a learned policy"
 
 Key = TypeVar("Key", bound=Hashable)
@@ -41,19 +41,13 @@ class Sheet:
         lines = (f"| {' | '.join(row)} |" for row in (self.columns, rules, *self.rows))
         return "\n".join([f"{self.title}\n", *lines])
 
-    def print(self, console: Console) -> None:
+    def print(self, to: Console) -> None:
         table = Table(title=escape(self.title))
         for i, column in enumerate(self.columns):
             table.add_column(escape(column), justify="left" if i < 2 else "right")
         for row in self.rows:
             table.add_row(*map(escape, row))
-        console.print(table)
-
-
-def wide() -> Console:
-    """The terminal, or room enough where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH)
+        to.print(table)
 
 
 def successes(rollouts: Sequence[Rollout]) -> Sheet:
@@ -147,11 +141,11 @@ def show(rollouts: Sequence[Rollout], against: Setting | None = None, markdown: 
     if markdown:
         print("\n\n".join([*(sheet.markdown() for sheet in sheets), *_notes(rollouts)]))
         return
-    console = wide()
+    out = console()
     for sheet in sheets:
-        sheet.print(console)
+        sheet.print(out)
     for note in _notes(rollouts):
-        console.print(note)
+        out.print(note)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,8 @@ from rich.progress import track
 
 from kinema import cell_file, paths
 from kinema.apps import evaluate_rollouts, trials
-from kinema.apps.evaluate_table import Sheet, wide
+from kinema.apps.console import console
+from kinema.apps.evaluate_table import Sheet
 from kinema.apps.lockstep import Watcher
 from kinema.apps.rollouts import Player, act, on_all_cores
 from kinema.apps.trials import Scene, Setting
@@ -161,7 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
     file.parent.mkdir(parents=True, exist_ok=True)
     facts = {"title": sheet.title, "measures": list(MEASURES), "clips": [clip.name for clip in clips]}
     file.write_text(json.dumps({**facts, "values": values.round(4).tolist()}) + "\n")
-    console = wide()
-    sheet.print(console)
-    console.print(f"numbers: {file}; side by side, what happened above: {arguments.out}")
+    out = console()
+    sheet.print(out)
+    out.print(f"numbers: {file}; side by side, what happened above: {arguments.out}")
     return 0
