@@ -31,8 +31,8 @@ class PatchesConfig:
 
     kind: Literal["patches"] = "patches"
     patch: int = 8
-    predicted: int = 24
-    shown: int = 48
+    predicted: int = 48
+    shown: int = 64
 
 
 @dataclass(frozen=True, slots=True)
