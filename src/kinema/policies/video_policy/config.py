@@ -168,6 +168,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
             look=SMALL,
             action_noise=(0.0, 1.6),
             action_sigma=80.0,
+            read_share=0.5,
             latency=dict(_SMALL_LATENCY),
             rates=(1.0, 1.0),
         )
