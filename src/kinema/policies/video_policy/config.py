@@ -31,8 +31,8 @@ class PatchesConfig:
 
     kind: Literal["patches"] = "patches"
     patch: int = 8
-    predicted: int = 24
-    shown: int = 48
+    predicted: int = 48
+    shown: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
             look=SMALL,
             action_noise=(0.0, 1.6),
             action_sigma=80.0,
+            read_share=0.5,
             latency=dict(_SMALL_LATENCY),
             rates=(1.0, 1.0),
         )
