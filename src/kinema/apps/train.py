@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kinema.errors import KinemaError
 from kinema.training import stages
@@ -58,12 +58,12 @@ class _Bar(Watcher):
 
     def __init__(self, curves: Curves, progress: Progress, plan: Plan) -> None:
         self._curves, self._progress = curves, progress
-        self._bar = progress.add_task(plan.stage, total=plan.steps, loss="")
+        self._bar = progress.add_task(plan.stage, total=1.0, told="")
 
     def reported(self, step: int, progress: float, rate: float, losses: Mapping[str, float]) -> None:
         self._curves.reported(step, progress, rate, losses)
         told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        self._progress.update(self._bar, completed=step, loss=told)
+        self._progress.update(self._bar, completed=progress, told=f"step {step}, {told}")
 
     def looked(self, step: int, model: Any) -> None:
         self._curves.looked(step, model)
@@ -138,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if finished else STOPPED
     console = Console(stderr=True)
     columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}")),
+        *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[told]}")),
         *(TimeElapsedColumn(), TimeRemainingColumn()),
     )
     with Progress(*columns, console=console) as progress, _Stop() as stop:
