@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--like", default="", metavar="FOLDER", help="random moves like what this checkpoint learned from"
     )
-    parser.add_argument("--inference", default="", help="single, few, paper: default: the checkpoint's first")
+    parser.add_argument("--inference", default="", help="as single, few:4, paper; default: the checkpoint's first")
     parser.add_argument("--task", nargs="+", default=list(TASKS), choices=TASKS, help="default: all")
     parser.add_argument("--list", nargs="+", default=list(LISTS), choices=LISTS, help="default: all")
     parser.add_argument("--scenarios", type=positive, default=100, help="of each list and task, default %(default)s")
