@@ -13,7 +13,7 @@ from kinema.cell_file import load
 from kinema.chunk import ActionChunk, Image, Observation, ObservationSpec, Prediction
 from kinema.clock import to_ns
 from kinema.control.messages import Mode, Tick
-from kinema.errors import ConfigError, KinemaError
+from kinema.errors import ConfigError, KinemaError, ObservationError
 from kinema.paths import root
 from kinema.virtual.demonstrators import Demonstrator
 
@@ -112,6 +112,22 @@ def test_the_observation_is_that_of_one_moment() -> None:
         assert observation.text == "put the apple into the yellow bucket"
         assert observation.width[-1] == pytest.approx(0.085, abs=1e-3)
         assert observation.force is not None and abs(observation.force[-1]) < 1.0
+
+
+class Picky(Idle):
+    """Can't act on its first observation."""
+
+    def predict(self, observation: Observation) -> Prediction:
+        prediction = super().predict(observation)
+        if len(self.seen) == 1:
+            raise ObservationError("the text is too long")
+        return prediction
+
+
+def test_an_observation_that_a_policy_cannot_act_on_is_rejected_and_another_one_taken() -> None:
+    policy = Picky(truth=True)
+    result = run_episode("pick_and_place", "train", 0, "virtual_ur5e", policy, time_limit=1.0)
+    assert len(policy.seen) >= 2 and result.chunks == len(policy.seen) - 1
 
 
 def test_a_policy_that_looks_gets_images_or_is_refused() -> None:

@@ -30,7 +30,7 @@ from kinema.chunk import ActionChunk, Image, Observation, Prediction
 from kinema.clock import NS, Every, to_ns, to_seconds
 from kinema.control.core import Controller
 from kinema.control.messages import Enable, Mode, Order, PlayChunk, RejectObservation, StartPolicy, State, Tick
-from kinema.errors import KinemaError, SimulationError
+from kinema.errors import KinemaError, ObservationError, SimulationError
 from kinema.geometry import Array
 from kinema.interfaces import ForceSample, GripperState, Policy
 from kinema.perception.align import IMAGE_HORIZON, AlignmentError, StampedBuffer
@@ -196,13 +196,14 @@ class _Episode:
         self._assembler.playing = (playing, tick.step) if playing is not None and playing.id == tick.chunk else None
         try:
             observation = self._assembler.observe(t_ns)
-        except AlignmentError as error:
+            if observation is None:
+                return
+            prediction = self._policy.predict(observation)
+        except (AlignmentError, ObservationError) as error:
             self._orders.append(RejectObservation(self._asked, str(error)))
             return
-        if observation is not None:
-            prediction = self._policy.predict(observation)
-            watcher.predicted(observation, prediction)
-            self._thought = PlayChunk(prediction.chunk, self._asked)
+        watcher.predicted(observation, prediction)
+        self._thought = PlayChunk(prediction.chunk, self._asked)
 
     def _note(self, tick: Tick) -> None:
         self.ticks += 1
