@@ -75,10 +75,10 @@ def train(model: VideoPolicyModel, stage: str, steps: int) -> None:
         optimiser.step()
 
 
-@pytest.fixture(scope="module")
-def learned() -> VideoPolicyModel:
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "change"])
+def learned(request) -> VideoPolicyModel:
     """After both stages: first the video, then the actions with the video network as it is."""
-    model = fresh()
+    model = fresh(change=request.param)
     train(model, "video", 100)
     train(model, "action", 200)
     return model.eval()
@@ -194,6 +194,16 @@ def test_each_frame_is_conditioned_on_its_own_cameras_image():
         now[:, camera] = 77
         changed = (model.see(now, batch.text).shown != before).any(dim=4).any(dim=3).any(dim=2)[0]
         assert changed.nonzero().flatten().tolist() == frames
+
+
+@pytest.mark.parametrize("change", [True, False])
+def test_what_is_denoised_has_unit_variance_and_decodes_to_what_happened(change):
+    model, batch = fresh(change=change, codec=PatchesConfig(patch=8, predicted=64, shown=8)), moments(32)
+    latents = model._encode(batch.now, batch.future)
+    assert latents[:, 1:].std() == pytest.approx(1.0, abs=0.15)
+    assert (model.decode(latents, batch.now).float() - batch.future).abs().max() <= 1
+    still = model.decode(torch.zeros_like(latents), batch.now)
+    assert torch.equal(still[:, :, 0], batch.now) is change
 
 
 def test_images_that_do_not_divide_into_patches_are_refused():

@@ -105,6 +105,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     """The network, what it is trained with, and how it samples.
 
     frames, stride   imagined images of each view, and the action steps between them; frames * stride is the horizon
+    change           videos are denoised as the change from the present image, in the change's own scale
     look             a network that sees the current images as they are, beside the U-Net's features; None: without
     video_noise      mean and standard deviation of ln(sigma) in training; action_noise: the same, drawn apart
     read_share       of training moments whose video is all noise, as in a single pass
@@ -126,6 +127,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     unet: Annotated[SvdConfig | LeanConfig, pydantic.Field(discriminator="kind")] = SvdConfig()
     adapter: Annotated[BottlenecksConfig | FlatConfig, pydantic.Field(discriminator="kind")] = BottlenecksConfig()
     action: ActionUNetConfig = ActionUNetConfig()
+    change: bool = False
     look: ImageEncoderConfig | None = None
     frames: int = pydantic.Field(default=8, ge=1)
     stride: int = pydantic.Field(default=4, ge=1)
@@ -165,6 +167,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
             unet=LeanConfig(),
             adapter=FlatConfig(),
             action=ActionUNetConfig(channels=(64, 128), step=64, rejoin=True),
+            change=True,
             look=SMALL,
             action_noise=(0.0, 1.6),
             action_sigma=80.0,

@@ -8,7 +8,7 @@ noise.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -79,6 +79,7 @@ class VideoPolicyModel(nn.Module):
     """Everything that is learned, and what is fitted or frozen beside it; a checkpoint holds all of its tensors."""
 
     stages = STAGES
+    scale: Tensor
     _view: Tensor
 
     def __init__(
@@ -113,15 +114,20 @@ class VideoPolicyModel(nn.Module):
             self.look = _Look(config.look, config.text, cameras, image_size)
             condition += self.look.features
         self.head = ActionUNet(width, self.unet.label, condition, config.action)
+        self.register_buffer("scale", torch.ones(()))  # of the latents that are denoised
         view = [0, *(camera for camera in range(cameras) for _ in range(config.frames))]
         self.register_buffer("_view", torch.tensor(view), persistent=False)
 
     # ---- training
 
-    def prepare(self, batches: Iterable[Batch], texts: Sequence[str]) -> None:
-        """Fit what is not learned, from images of the data set."""
+    @torch.no_grad()
+    def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
+        """Fit what is not learned, from moments of the data set."""
         images = torch.cat([batch.now.flatten(0, 1) for batch in batches])
         self.codec.fit(signal(images).to(self._view.device))
+        if self.config.change:
+            changes = [self._encode(batch.now, batch.future)[:, 1:] for batch in batches]
+            self.scale.copy_(self.scale * torch.cat(changes).std())
 
     def load_pretrained(self) -> None:
         """Begin with the published weights of Stable Video Diffusion and CLIP; raises CheckpointError without them."""
@@ -228,8 +234,12 @@ class VideoPolicyModel(nn.Module):
 
         return sampling.sample(denoise, noise.video, sampling.karras(self.config.finish_steps).to(noise.video))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images (b, cameras, frames, height, width, 3) uint8 of a clip's latents; the padding frame is left out."""
+    def decode(self, latents: Tensor, now: Tensor) -> Tensor:
+        """Images (b, cameras, frames, height, width, 3) uint8 of a clip's latents; the padding frame is left out.
+
+        `now` (b, cameras, height, width, 3) uint8 are the images at t.
+        """
+        latents = self.scale * latents + self._base(now)
         views = latents[:, 1:].unflatten(1, (self.cameras, self.frames)).flatten(0, 1)
         images = torch.stack([self.codec.decode(view) for view in views])
         pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
@@ -246,7 +256,7 @@ class VideoPolicyModel(nn.Module):
     def imagine(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Images (b, cameras, frames, height, width, 3) uint8 of what is going to happen."""
         sight = self.see(batch.now, batch.text, act=False)
-        return self.decode(self.finish(sight, self.noise(len(batch), generator)))
+        return self.decode(self.finish(sight, self.noise(len(batch), generator)), batch.now)
 
     # ---- parts
 
@@ -275,4 +285,11 @@ class VideoPolicyModel(nn.Module):
         if future is None:
             return torch.zeros(len(now), self.clip, *self.latent, device=now.device)
         images = torch.cat([now[:, :1], future.flatten(1, 2)], dim=1)
-        return self.codec.encode(signal(images.flatten(0, 1))).unflatten(0, images.shape[:2])
+        latents = self.codec.encode(signal(images.flatten(0, 1))).unflatten(0, images.shape[:2])
+        return (latents - self._base(now)) / self.scale
+
+    def _base(self, now: Tensor) -> Tensor:
+        """What the denoised latents are relative to, (b, clip, c, h, w) or 0."""
+        if not self.config.change:
+            return self.scale.new_zeros(())
+        return self.codec.encode(signal(now.flatten(0, 1))).unflatten(0, now.shape[:2])[:, self._view]

@@ -85,9 +85,10 @@ class VideoPolicy:
             )
         if self._latents is None or self._latents[0] != chunk.id:
             self._latents = chunk.id, self._video(observation, chunk.id)
-        coming = self._model.decode(self._latents[1])[0].cpu().numpy()
-        now = pictures.newest(observation, self.spec.cameras, self.spec.image_size).numpy()
-        video = {camera: np.concatenate([now[i : i + 1], coming[i]]) for i, camera in enumerate(self.spec.cameras)}
+        now = self._now(observation)
+        coming = self._model.decode(self._latents[1], now[None])[0].cpu().numpy()
+        seen = now.cpu().numpy()
+        video = {camera: np.concatenate([seen[i : i + 1], coming[i]]) for i, camera in enumerate(self.spec.cameras)}
         timing = {**prediction.timing, "imagine": time.perf_counter() - began}
         return Prediction(chunk, video, self._model.stride * self.checkpoint.action.dt, timing)
 
@@ -103,8 +104,10 @@ class VideoPolicy:
         return (int(count), 1.0) if kind == "few" else (_PAPER_STEPS, self._model.config.guidance)
 
     def _sight(self, observation: Observation) -> Sight:
-        now = pictures.newest(observation, self.spec.cameras, self.spec.image_size).to(self._device)
-        return self._model.see(now[None], (observation.text,))
+        return self._model.see(self._now(observation)[None], (observation.text,))
+
+    def _now(self, observation: Observation) -> Tensor:
+        return pictures.newest(observation, self.spec.cameras, self.spec.image_size).to(self._device)
 
     def _noise(self, id: int) -> Noise:
         return self._model.noise(1, sampling.generator(self._seed, id - self._before))
