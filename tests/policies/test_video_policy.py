@@ -17,7 +17,15 @@ from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.image_encoder import ImageEncoderConfig
 from kinema.policies.text import WordsConfig
-from kinema.policies.video_policy.config import FlatConfig, LeanConfig, PatchesConfig, VideoPolicyConfig
+from kinema.policies.video_policy.config import (
+    BottlenecksConfig,
+    FlatConfig,
+    LeanConfig,
+    PatchesConfig,
+    SvdConfig,
+    VaeConfig,
+    VideoPolicyConfig,
+)
 from kinema.policies.video_policy.model import VideoPolicyModel
 
 torch.set_num_threads(1)
@@ -204,6 +212,40 @@ def test_what_is_denoised_has_unit_variance_and_decodes_to_what_happened(change)
     assert (model.decode(latents, batch.now).float() - batch.future).abs().max() <= 1
     still = model.decode(torch.zeros_like(latents), batch.now)
     assert torch.equal(still[:, :, 0], batch.now) is change
+
+
+def test_the_full_sizes_parts_work_together():
+    torch.manual_seed(0)
+    adapter = BottlenecksConfig(
+        entries=((16, 2), (16, 2)),
+        widths=((16, 2),) * 3,
+        strides=(2, 1, 1),
+        narrow=((16, 2),),
+        trunk=((16, 2),),
+        fold=2,
+        norm=2,
+    )
+    config = VideoPolicyConfig.full().model_copy(
+        update={
+            "codec": VaeConfig(channels=(32, 32, 32, 32)),
+            "text": WordsConfig(width=16),
+            "unet": SvdConfig(channels=(32, 64), heads=(2, 4)),
+            "adapter": adapter,
+            "action": ActionUNetConfig(channels=(16, 32), groups=4, step=16),
+            "frames": FRAMES,
+        }
+    )
+    model, batch = VideoPolicyModel(config, 3, (32, 16)), moments(2)
+    now, future = batch.now[:, :, :, :16].repeat(1, 1, 1, 2, 1), batch.future[:, :, :, :, :16].repeat(1, 1, 1, 1, 2, 1)
+    batch = dataclasses.replace(batch, now=now, future=future)
+    model.prepare([batch], batch.text)
+    losses = model.loss(batch, "joint")
+    sum(losses.values()).backward()
+    trained = [parameter for group in model.parameters_of("joint") for parameter in group["params"]]
+    assert all(parameter.grad is not None for parameter in trained)
+    assert {id(p) for p in trained}.isdisjoint(id(p) for p in model.codec.parameters())
+    assert model.act(batch, sampling.generator(0)).shape == batch.actions.shape
+    assert model.imagine(batch, sampling.generator(0)).shape == future.shape
 
 
 def test_images_that_do_not_divide_into_patches_are_refused():
