@@ -17,9 +17,9 @@ RUN apt-get update \
 COPY . .
 RUN . /opt/ros/jazzy/setup.bash && make setup
 
-# CUDA and TensorRT come as wheels from the index that NVIDIA documents; its address is the argument.
+# CUDA comes with torch's own wheel; TensorRT from the index that NVIDIA documents, whose address is the argument.
 RUN if [ -n "$GPU_INDEX" ]; then \
-        .venv/bin/python -m pip install --extra-index-url "$GPU_INDEX" torch tensorrt-cu12 onnxruntime-gpu; \
+        .venv/bin/python -m pip install --extra-index-url "$GPU_INDEX" tensorrt-cu12 onnxruntime-gpu; \
     fi
 
 ENTRYPOINT ["/ros_entrypoint.sh"]

@@ -39,6 +39,7 @@ BENCHMARKS = (
     Benchmark("jaw", "Jaw opening by its tags against the truth", ("benchmarks/jaw.py",)),
     Benchmark("recording", "The recorder under full load", ("benchmarks/recording.py",)),
     Benchmark("lockstep", "Episodes a minute in lockstep", ("benchmarks/lockstep.py",)),
+    Benchmark("rollouts", "What evaluating a learned policy costs", ("benchmarks/rollouts.py",)),
     Benchmark("demonstrations", "Demonstrations recorded in lockstep", ("benchmarks/demonstrations.py",)),
     Benchmark("alignment", "Alignment of recordings under late and jittering sensors", ("benchmarks/alignment.py",)),
     Benchmark("export", "Export to LeRobot v3 and to shards", ("benchmarks/export.py",)),

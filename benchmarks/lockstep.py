@@ -3,7 +3,7 @@
     python benchmarks/lockstep.py [--episodes 6]
 
 The real-time factor is simulated time of all episodes over wall-clock time. With images, all three cameras are rendered
-at 30 Hz with sensor noise.
+with sensor noise for every observation of the policy.
 """
 
 import argparse

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from kinema import cell_file, paths
 from kinema.apps.episodes_replay import replay_all
-from kinema.apps.lockstep import interval
 from kinema.episodes import facts as facts_file
 from kinema.episodes.reader import find
+from kinema.training.success import success_rate
 
 
 def _chosen(root: Path, episodes: int) -> dict[str, list[Path]]:
@@ -63,8 +63,8 @@ def main() -> None:
     for task, folders in sorted(chosen.items()):
         rows = [done[str(folder)] for folder in folders]
         good = sum(row["success"] for row in rows)
-        low, high = interval(good, len(rows))
-        spans = f"{100 * low:.0f}..{100 * high:.0f} %"
+        rate = success_rate(good, len(rows))
+        spans = f"{100 * rate.low:.0f}..{100 * rate.high:.0f} %"
         seconds = f"{np.mean([row['duration'] for row in rows]):.1f}"
         refused = str(sum(row["refused"] for row in rows))
         table.add_row(task, arguments.robot, f"{good}/{len(rows)}", spans, seconds, refused)

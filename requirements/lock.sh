@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Resolve the dependencies anew and write both locks; commit what changes after `make test-all` has passed on it.
 #   requirements/lock.sh [PYTHON]      PYTHON: python3.11, the older of the two supported ones, unless given
+# Versions are public ones: which build of torch they stand for, CPU or CUDA, is the index's choice.
 # bare.txt: a machine without ROS. full_ros.txt: beside ROS 2 Jazzy from apt, which brings its own Python packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,7 +23,7 @@ lock() { # file, requirements...
     "$python" - "$scratch/report.json" >"requirements/$file" <<'END'
 import json, platform, sys
 rows = (row["metadata"] for row in json.load(open(sys.argv[1]))["install"])
-pins = sorted(f"{row['name']}=={row['version']}" for row in rows if row["name"] != "kinema")
+pins = sorted(f"{row['name']}=={row['version'].partition('+')[0]}" for row in rows if row["name"] != "kinema")
 print(f"# Written by requirements/lock.sh with Python {platform.python_version()}; installed with --no-deps.", *pins, sep="\n")
 END
 }

@@ -40,6 +40,7 @@ if ! current environment "$environment"; then
         stamp venv "$root $python ${full_ros:-bare}"
     fi
     .venv/bin/python -m pip install --no-deps --progress-bar off -r "$lock" | count_packages
+    .venv/bin/python -m pip install -q -c "$lock" torch # the libraries that a CUDA build pins itself; a CPU build has none
     .venv/bin/python -m pip install --no-deps --no-build-isolation -q -e .
     if [ -z "$full_ros" ]; then
         .venv/bin/python -m pip install --no-deps --no-build-isolation -q -e tools/ros2_standin

@@ -31,6 +31,16 @@ class CalibrationError(KinemaError):
     fault = "F23"
 
 
+class CheckpointError(KinemaError):
+    """A checkpoint that can't be used, or can't be used here (FAULTS F07): names the folder and what is wrong."""
+
+    fault = "F07"
+
+
+class ObservationError(KinemaError):
+    """An observation that a policy can't act on: names what it holds and what the policy needs."""
+
+
 class EpisodeError(KinemaError):
     """An episode that can't be written, read or repaired: names the folder and what is wrong with it."""
 
@@ -53,3 +63,7 @@ class SimulationError(KinemaError):
 
 class RecordingError(KinemaError):
     """A recording that may not begin, or cannot go on (FAULTS F25): says what is missing and the remedy."""
+
+
+class TrainingError(KinemaError):
+    """A training that may not begin, or can't go on: says what is wrong and what to give instead."""

@@ -105,6 +105,13 @@ class GripperModel:
     def T_flange_tcp(self) -> Pose:
         return Pose(np.array([0.0, 0.0, self.tcp]), np.eye(3))
 
+    def asked(self, opening: Array, force: Array) -> Array:
+        """What opening [m] to ask for, so that the jaw stands at `opening` [m] and presses by `force` [N], each (n,).
+
+        A jaw that is driven to a position presses by what it is asked to close beyond the object.
+        """
+        return np.maximum(opening - np.maximum(force, 0.0) / self.stiffness, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Capsule:

@@ -93,6 +93,11 @@ def read(path: Path, model: type[Model], refusal: type[KinemaError], remedy: str
         content = json.dumps(yaml.load(text, _Loader), default=str)
     except Exception as error:  # PyYAML's constructors let many kinds of exception out on malformed scalars
         raise refusal(f"{path}: is not valid YAML: {error}{ending}") from error
+    return checked(path, model, content, refusal, ending)
+
+
+def checked(path: Path, model: type[Model], content: str, refusal: type[KinemaError], ending: str = "") -> Model:
+    """JSON that stands in `path` as a checked value; raises `refusal` naming file, key and what is allowed."""
     try:
         return model.model_validate_json(content)
     except pydantic.ValidationError as error:

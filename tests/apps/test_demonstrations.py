@@ -72,6 +72,15 @@ def truth() -> dict[int, tuple[Phase, Pose, float]]:
     return seen
 
 
+def test_who_demonstrates_stands_in_the_folder_and_no_two_are_mixed_up(recorded, episode):
+    recipe, _ = recorded
+    assert episode.facts.operator == "simulated person"
+    other = replace(recipe, recovery=0.4)
+    assert other.operator == "simulated person, 40 % begun off course"
+    with pytest.raises(EpisodeError, match="by the simulated person, 40 % begun off course"):
+        standing(other, SEED)
+
+
 def test_the_folder_follows_from_the_seed_and_holds_a_whole_episode(recorded):
     recipe, result = recorded
     assert result.folder == folder(recipe, SEED)

@@ -1,17 +1,19 @@
 """Lockstep: repeatable bit for bit, honest about latency, and the expert succeeds by the physics."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kinema.apps import cli, lockstep
-from kinema.apps.lockstep import Batch, EpisodeResult, Watcher, interval, run_batch, run_episode
+from kinema.apps import cli
+from kinema.apps.lockstep import Batch, EpisodeResult, Watcher, run_batch, run_episode
 from kinema.cell_file import load
-from kinema.chunk import ActionChunk, Observation, ObservationSpec, Prediction
+from kinema.chunk import ActionChunk, Image, Observation, ObservationSpec, Prediction
 from kinema.clock import to_ns
 from kinema.control.messages import Mode, Tick
-from kinema.errors import ConfigError, KinemaError
+from kinema.errors import ConfigError, KinemaError, ObservationError
 from kinema.paths import root
 from kinema.virtual.demonstrators import Demonstrator
 
@@ -112,6 +114,22 @@ def test_the_observation_is_that_of_one_moment() -> None:
         assert observation.force is not None and abs(observation.force[-1]) < 1.0
 
 
+class Picky(Idle):
+    """Can't act on its first observation."""
+
+    def predict(self, observation: Observation) -> Prediction:
+        prediction = super().predict(observation)
+        if len(self.seen) == 1:
+            raise ObservationError("the text is too long")
+        return prediction
+
+
+def test_an_observation_that_a_policy_cannot_act_on_is_rejected_and_another_one_taken() -> None:
+    policy = Picky(truth=True)
+    result = run_episode("pick_and_place", "train", 0, "virtual_ur5e", policy, time_limit=1.0)
+    assert len(policy.seen) >= 2 and result.chunks == len(policy.seen) - 1
+
+
 def test_a_policy_that_looks_gets_images_or_is_refused() -> None:
     policy = Idle(cameras=("gripper", "left"))
     with pytest.raises(KinemaError, match="render=True"):
@@ -153,8 +171,39 @@ def test_a_mistake_on_the_command_line_is_one_line(capsys: pytest.CaptureFixture
         cli.main(["dance"])
 
 
-def test_wilsons_interval() -> None:
-    """Values of Wilson (1927) for 10 of 10 and 1 of 2."""
-    assert interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-3)
-    assert interval(1, 2) == pytest.approx((0.0945, 0.9055), abs=1e-3)
-    assert lockstep.LATENCY > 0
+class Onlooker(Watcher):
+    """Looks at every moment of a camera, or at none; keeps what was seen, by stamp."""
+
+    def __init__(self, looks: bool) -> None:
+        self.looks = looks
+        self.seen: dict[int, Image] = {}
+
+    def moment(self, stamp_ns: int, look: Callable[[str], Image]) -> None:
+        if self.looks:
+            self.seen[stamp_ns] = look("left")
+
+
+def test_who_looks_on_sees_what_the_policy_sees_and_changes_nothing() -> None:
+    policy, results, onlooker = Idle(cameras=("gripper", "left")), [], Onlooker(looks=True)
+    observations = []
+    for watcher in (onlooker, Onlooker(looks=False)):
+        results.append(
+            run_episode("open_drawer", "train", 3, "virtual_ur5e", policy, render=True, time_limit=0.6, watcher=watcher)
+        )
+        observations.append(list(policy.seen))
+    assert results[0] == results[1]
+    assert len(onlooker.seen) == 18 and len(observations[0]) >= 2
+    for watched, alone in zip(*observations, strict=True):
+        np.testing.assert_array_equal(watched.images["left"], alone.images["left"])
+        np.testing.assert_array_equal(watched.images["left"][0], onlooker.seen[watched.stamp_ns])
+
+
+def test_images_of_the_past_are_those_of_their_moments() -> None:
+    policy, onlooker = Idle(cameras=("left",)), Onlooker(looks=True)
+    policy.spec = replace(policy.spec, history=3, history_dt=0.1)
+    run_episode("open_drawer", "train", 3, "virtual_ur5e", policy, render=True, time_limit=0.8, watcher=onlooker)
+    stamps = sorted(onlooker.seen)
+    last = policy.seen[-1]
+    newest = stamps.index(last.stamp_ns)
+    for image, stamp_ns in zip(last.images["left"], stamps[newest - 6 : newest + 1 : 3], strict=True):
+        np.testing.assert_array_equal(image, onlooker.seen[stamp_ns])

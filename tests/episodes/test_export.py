@@ -22,8 +22,9 @@ from kinema.episodes.facts import Facts, ImageFacts, WorldFacts
 from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.messages import CompressedPicture, JawSample, Picture, compress, encode, typestore
 from kinema.episodes.reader import Episode, find
-from kinema.episodes.rows import STATE, LeftOutError, read_rows
+from kinema.episodes.rows import LeftOutError, read_rows
 from kinema.episodes.shards import HORIZON, ShardDataset, Shards
+from kinema.episodes.state import STATE
 from kinema.episodes.writer import EpisodeWriter, copy_calibration
 from kinema.errors import EpisodeError
 from kinema.geometry import Pose, so3_exp

@@ -6,8 +6,24 @@ import pytest
 
 from kinema import paths
 from kinema.chunk import ObservationSpec
-from kinema.errors import ConfigError
-from kinema.policies import registry
+from kinema.errors import CheckpointError, ConfigError
+from kinema.policies import checkpoint, registry
+from kinema.policies.actions import ActionSpace
+
+
+def a_checkpoint() -> checkpoint.Checkpoint:
+    space = ActionSpace(horizon=32, dt=0.1, offset=0.1, executable=24, mean=(0.0,) * 11, std=(1.0,) * 11)
+    return checkpoint.Checkpoint(
+        kind="test",
+        config={},
+        action=space,
+        cameras=("gripper",),
+        image_size=(96, 72),
+        dataset="",
+        calibration_origin=(),
+        latency={},
+        training={},
+    )
 
 
 def test_an_unknown_policy_is_refused_naming_those_there_are():
@@ -31,7 +47,19 @@ def test_a_policy_takes_its_own_options_and_no_others():
 
 
 @pytest.mark.parametrize("name", registry.POLICIES)
-def test_every_policy_of_the_table_can_be_made_and_says_its_name(name):
+def test_every_policy_of_the_table_can_be_made_and_says_its_name(name, tmp_path):
     recorded = next((paths.root() / "tests/data/episodes").rglob("episode.yaml")).parent
-    options = {"replay": {"episode": str(recorded)}}
+    checkpoint.save(tmp_path, a_checkpoint(), {})
+    options = {"replay": {"episode": str(recorded)}, "random": {"like": str(tmp_path)}}
     assert registry.make(name, **options.get(name, {})).name == name
+
+
+def test_a_folder_that_holds_no_checkpoint_is_refused_by_name(tmp_path):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json: cannot be read"):
+        registry.make(str(tmp_path))
+
+
+def test_a_checkpoint_of_an_unknown_kind_is_refused_naming_those_there_are(tmp_path):
+    checkpoint.save(tmp_path, a_checkpoint(), {})
+    with pytest.raises(CheckpointError, match=r"is of kind 'test'; allowed: diffusion_policy, video_policy"):
+        registry.make(str(tmp_path))

@@ -144,3 +144,31 @@ def test_a_person_whose_drawer_is_stuck_gives_up_and_says_why():
     assert not session.success
     assert "open, wanted is over 50 %" in session.hand.gave_up
     assert len(_gestures(session)) == 2, "the recording is ended all the same"
+
+
+@pytest.fixture(scope="module", params=["pick_and_place", "open_drawer"])
+def recovery(request) -> Session:
+    return _session(_world(request.param, 3), 3, Manner(recovery=1.0))
+
+
+def test_a_person_who_begins_off_course_finds_back(recovery):
+    seen = [phase for k, phase in enumerate(recovery.phases) if k == 0 or phase is not recovery.phases[k - 1]]
+    assert seen == [Phase.DOCKED, Phase.ASTRAY, *IN_ORDER[1:], Phase.DONE]
+    assert recovery.success and recovery.hand.gave_up == ""
+    first, _ = _gestures(recovery)
+    assert first.begin_ns >= recovery.stamps_ns[recovery.when(Phase.ASTRAY)][-1] - 50_000_000
+    begins = int(np.flatnonzero(recovery.when(Phase.BEGIN))[0])
+    assert distance(recovery.poses[begins], T_BASE_TCP_START)[0] > 0.03
+
+
+def test_what_is_recorded_does_not_show_how_the_hand_went_astray(recovery):
+    recorded = recovery.when(Phase.BEGIN)
+    positions = np.array([recovery.poses[k].position for k in np.flatnonzero(recorded)])
+    assert np.ptp(positions, axis=0).max() < 0.015, "it is at rest from the gesture on"
+
+
+def test_who_does_not_begin_off_course_does_what_they_always_did():
+    always, spared, chosen = (_goals(Manner(recovery=share), ticks=1600) for share in (0.0, 0.5, 0.55))  # it draws 0.52
+    np.testing.assert_array_equal(spared, always)
+    np.testing.assert_array_equal(chosen[:600], always[:600], "in the dock")
+    assert np.abs(chosen - always).max() > 0.03

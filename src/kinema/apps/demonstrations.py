@@ -41,10 +41,11 @@ def standing(recipe: Recipe, seed: int) -> Recorded | None:
     drawn, images = facts.scenario, facts.images
     same = drawn is not None and (drawn.task, drawn.split, drawn.seed) == (recipe.task, recipe.split, seed)
     alike = (images.compression, images.quality, images.width, images.height)
+    same = same and facts.operator == recipe.operator
     if not (same and facts.finished and not facts.rejected) or alike != ("jpeg", recipe.quality, *recipe.image_size):
         raise EpisodeError(
-            f"{place}: is not the episode of {recipe.task}, {recipe.split}, seed {seed} with images of "
-            f"{recipe.image_size} as JPEG {recipe.quality}; move it away, or give another --out"
+            f"{place}: is not the episode of {recipe.task}, {recipe.split}, seed {seed} by the {recipe.operator} "
+            f"with images of {recipe.image_size} as JPEG {recipe.quality}; move it away, or give another --out"
         )
     return Recorded(seed, facts.text, place, "", to_seconds(facts.ended_ns - facts.began_ns))
 
@@ -89,6 +90,13 @@ def _size(text: str) -> tuple[int, int]:
     return found
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share; allowed: 0 to 1")
+    return share
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="pick_and_place", choices=TASKS)
     parser.add_argument("--split", default="train", choices=SPLITS)
@@ -100,6 +108,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=paths.root() / "episodes", help="default: %(default)s")
     parser.add_argument("--image-size", type=_size, default=DEFAULT_SIZE, help="default: 320x240")
     parser.add_argument("--quality", type=int, default=90, choices=range(1, 101), metavar="1..100", help="of the JPEGs")
+    parser.add_argument("--recovery", type=_share, default=0.0, help="share that begins off course, as 0.4; default: 0")
     parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
 
 
@@ -128,6 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         cell=arguments.cell,
         image_size=arguments.image_size,
         quality=arguments.quality,
+        recovery=arguments.recovery,
     )
     results: list[Recorded] = []
     columns = (

@@ -19,13 +19,14 @@ from rich.text import Text
 from kinema import cell_file
 from kinema.apps.cli import positive
 from kinema.apps.console import console
-from kinema.apps.lockstep import LATENCY, EpisodeResult, interval, run_episode
+from kinema.apps.lockstep import LATENCY, EpisodeResult, run_episode
 from kinema.control.messages import Mode
 from kinema.episodes import facts as facts_file
 from kinema.episodes.facts import ScenarioFacts
 from kinema.episodes.reader import find
 from kinema.errors import CalibrationError, ConfigError, EpisodeError
 from kinema.policies import replay
+from kinema.training.success import success_rate
 
 
 def scene(folder: Path) -> ScenarioFacts:
@@ -78,13 +79,12 @@ def _show(results: Mapping[str, EpisodeResult | str], robot: str, origins: Colle
             style = "green" if result.success else "red"
             table.add_row(name, Text(result.outcome, style=style), f"{result.duration:.1f}")
     replayed = [result for result in results.values() if not isinstance(result, str)]
-    successes = sum(result.success for result in replayed)
-    low, high = interval(successes, len(replayed))
+    rate = success_rate(sum(result.success for result in replayed), len(replayed))
     out = console()
     out.print(table)
     out.print(
-        f"{robot}, {LATENCY * 1000:.0f} ms: {successes} of {len(replayed)} replayed demonstrations did the task again "
-        f"(95 % interval {100 * low:.0f}..{100 * high:.0f} %, Wilson)\n"
+        f"{robot}, {LATENCY * 1000:.0f} ms: {rate.successes} of {rate.episodes} replayed demonstrations did the task "
+        f"again (95 % interval {100 * rate.low:.0f}..{100 * rate.high:.0f} %, Wilson)\n"
         f"calibration: {', '.join(sorted(origins))}",
         soft_wrap=True,
     )

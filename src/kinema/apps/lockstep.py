@@ -2,11 +2,15 @@
 
 The same parts as in the live cell, composed over simulated time alone. A chunk becomes available at its observation's
 stamp plus a declared latency, which is never measured. `kinema lockstep` runs many episodes in several processes.
+
+Images are rendered when somebody looks at them: three cameras at 30 Hz cost four times what all the rest does, and a
+policy looks once a chunk.
 """
 
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -19,7 +23,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from scipy.stats import binomtest
 
 from kinema import cell_file
 from kinema.cell_file import Cell
@@ -27,11 +30,13 @@ from kinema.chunk import ActionChunk, Image, Observation, Prediction
 from kinema.clock import NS, Every, to_ns, to_seconds
 from kinema.control.core import Controller
 from kinema.control.messages import Enable, Mode, Order, PlayChunk, RejectObservation, StartPolicy, State, Tick
-from kinema.errors import KinemaError, SimulationError
+from kinema.errors import KinemaError, ObservationError, SimulationError
+from kinema.geometry import Array
 from kinema.interfaces import ForceSample, GripperState, Policy
-from kinema.perception.align import AlignmentError
+from kinema.perception.align import IMAGE_HORIZON, AlignmentError, StampedBuffer
 from kinema.policies.assembly import Assembler, Request
 from kinema.topics import topic
+from kinema.training.success import success_rate
 from kinema.virtual import cameras, noise, scenario
 from kinema.virtual.demonstrators import Demonstrator
 from kinema.virtual.objects import SPLITS
@@ -84,9 +89,22 @@ class Watcher:
 
     def tick(self, tick: Tick) -> None: ...
 
-    def images(self, stamp_ns: int, images: Mapping[str, Image]) -> None: ...
+    def moment(self, stamp_ns: int, look: Callable[[str], Image]) -> None:
+        """A moment of the cameras; `look(camera)` renders what it sees then, as the policy would see it."""
 
     def predicted(self, observation: Observation, prediction: Prediction) -> None: ...
+
+
+class _Camera(StampedBuffer[Image]):
+    """One camera's stream, of which an image is rendered when it is looked at."""
+
+    def __init__(self, name: str, draw: Callable[[str, int], Image]) -> None:
+        super().__init__(name, IMAGE_HORIZON)
+        self._draw = draw
+
+    def nearest(self, stamp_ns: int) -> tuple[int, Image]:
+        found_ns, _ = super().nearest(stamp_ns)
+        return found_ns, self._draw(self.name, found_ns)
 
 
 class _Episode:
@@ -99,6 +117,11 @@ class _Episode:
         self._latency_ns = to_ns(latency)
         self._controller = Controller(world.arm, cell.control, cell.devices.arm.command_kind)
         self._assembler = Assembler(policy.spec if eyes else replace(policy.spec, cameras=policy.spec.cameras[:1]))
+        self._moments: StampedBuffer[tuple[int, Array]] = StampedBuffer("the world", IMAGE_HORIZON)  # frame, snapshot
+        if eyes is not None:
+            self._draw = functools.lru_cache(maxsize=2 * len(policy.spec.cameras))(self._draw_afresh)
+            streams = {name: _Camera(name, self._draw) for name in policy.spec.cameras}
+            self._assembler.buffers.images.update(streams)
         rates = (cameras.camera("gripper").rate, topic("tcp_pose").rate, _JAW_RATE, topic("load_cell/force").rate)
         self._camera, self._pose, self._jaw, self._load_cell = (Every(rate, _ORIGIN_NS) for rate in rates)
         self._jaw_state: GripperState | None = None
@@ -151,13 +174,17 @@ class _Episode:
             return
         if assembler.spec.simulator_truth:
             assembler.truth.push(t_ns, self.world.truth())
-        names, images = assembler.spec.cameras, {}
+        for name in assembler.spec.cameras:
+            assembler.buffers.images[name].push(t_ns, self._dark)
         if self._eyes is not None:
-            snapshot = self.world.snapshot()
-            images = {name: self._eyes.render(name, snapshot, self._camera.count) for name in names}
-            watcher.images(t_ns, images)
-        for name in names:
-            assembler.buffers.images[name].push(t_ns, images.get(name, self._dark))
+            self._moments.push(t_ns, (self._camera.count, self.world.snapshot()))
+            watcher.moment(t_ns, lambda name: self._draw(name, t_ns))
+
+    def _draw_afresh(self, camera: str, stamp_ns: int) -> Image:
+        """What a camera saw at one of its moments; the frame's number draws the noise, whenever it is rendered."""
+        assert self._eyes is not None
+        _, (frame, snapshot) = self._moments.nearest(stamp_ns)
+        return self._eyes.render(camera, snapshot, frame)
 
     def _think(self, t_ns: int, tick: Tick, watcher: Watcher) -> None:
         """Answer the core's request with the first moment that is new enough."""
@@ -169,13 +196,14 @@ class _Episode:
         self._assembler.playing = (playing, tick.step) if playing is not None and playing.id == tick.chunk else None
         try:
             observation = self._assembler.observe(t_ns)
-        except AlignmentError as error:
+            if observation is None:
+                return
+            prediction = self._policy.predict(observation)
+        except (AlignmentError, ObservationError) as error:
             self._orders.append(RejectObservation(self._asked, str(error)))
             return
-        if observation is not None:
-            prediction = self._policy.predict(observation)
-            watcher.predicted(observation, prediction)
-            self._thought = PlayChunk(prediction.chunk, self._asked)
+        watcher.predicted(observation, prediction)
+        self._thought = PlayChunk(prediction.chunk, self._asked)
 
     def _note(self, tick: Tick) -> None:
         self.ticks += 1
@@ -308,22 +336,16 @@ def run_batch(batch: Batch, jobs: int = 1) -> Iterator[EpisodeResult]:
             yield future.result()
 
 
-def interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval [-] of a success rate (Wilson 1927)."""
-    found = binomtest(successes, episodes).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
-
-
 def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """Success rate with its interval, and what the episodes were like."""
     successes = sum(result.success for result in results)
-    low, high = interval(successes, len(results))
+    rate = success_rate(successes, len(results))
     done = [result.duration for result in results if result.success]
     return {
         "episodes": len(results),
         "successes": successes,
-        "rate": successes / len(results),
-        "wilson_95": [low, high],
+        "rate": rate.rate,
+        "wilson_95": [rate.low, rate.high],
         "median_duration": float(np.median(done)) if done else None,
         "refused_chunks": sum(result.refused for result in results),
         "simulator_truth": any(result.simulator_truth for result in results),

@@ -36,13 +36,12 @@ from kinema.perception.jaw import JawTracker
 from kinema.perception.tool_pose import ANCHOR_SAMPLES, ToolPose, anchor
 from kinema.topics import CAMERAS, topic
 from kinema.virtual import noise, scenario
-from kinema.virtual.hand import Hand, Phase
+from kinema.virtual.hand import Hand, Manner, Phase
 from kinema.virtual.handheld import HandheldWorld
 from kinema.virtual.objects import SPLITS
 from kinema.virtual.renderer import CellRenderer
 from kinema.virtual.scenario import Scenario
 
-OPERATOR = "simulated person"
 A_DAY = 500  # seeds, a minute each, from 8 o'clock on
 SEEDS = 365 * A_DAY  # of a split, which has a year to itself
 
@@ -58,7 +57,10 @@ _TOPICS = (
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What the episodes of one set have in common; `quality` is JPEG's, `out` the folder of all episodes."""
+    """What the episodes of one set have in common; `quality` is JPEG's, `out` the folder of all episodes.
+
+    recovery  [-] share of demonstrations that begin off course (`kinema.virtual.hand.Manner`)
+    """
 
     task: str
     split: str
@@ -66,6 +68,13 @@ class Recipe:
     cell: Path
     image_size: tuple[int, int]
     quality: int
+    recovery: float = 0.0
+
+    @property
+    def operator(self) -> str:
+        """Who demonstrates, so that a folder says it and no two are mixed up."""
+        habit = f", {100 * self.recovery:g} % begun off course" if self.recovery else ""
+        return f"simulated person{habit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +128,11 @@ class _UnfitError(Exception):
     """The demonstration is not worth recording; says why."""
 
 
-def _happen(drawn: Scenario, seed: int, bundle: Bundle) -> _Happening:
+def _happen(drawn: Scenario, seed: int, manner: Manner, bundle: Bundle) -> _Happening:
     """Let the person demonstrate until the gesture that ends it; raises _UnfitError as early as that is seen."""
     origin_ns = int(began(drawn.split, seed).timestamp()) * NS
     world = HandheldWorld(drawn, seed=seed, origin_ns=origin_ns)
-    hand = Hand(world, seed)
+    hand = Hand(world, seed, manner=manner)
     cameras, load_cell = (Every(topic(name).rate, origin_ns) for name in ("gripper/image_raw", "load_cell/force"))
     tool = ToolPose(bundle.T_tracker_tcp)
     moments: list[_Moment] = []
@@ -171,7 +180,7 @@ class _Recorder:
             source="handheld",
             text=drawn.text,
             task=drawn.task,
-            operator=OPERATOR,
+            operator=recipe.operator,
             scenario=ScenarioFacts(task=drawn.task, split=drawn.split, seed=drawn.seed),
             began_ns=began_ns,
             simulated=True,
@@ -281,7 +290,8 @@ def record(recipe: Recipe, seed: int) -> Recorded:
     draft = recipe.out / f".{recipe.task}_{recipe.split}_{seed}" / target.name
     shutil.rmtree(draft.parent, ignore_errors=True)
     try:
-        facts = hold_to_alignment(draft, _record(recipe, bundle, _happen(drawn, seed, bundle), draft))
+        happening = _happen(drawn, seed, Manner(recovery=recipe.recovery), bundle)
+        facts = hold_to_alignment(draft, _record(recipe, bundle, happening, draft))
         rejected = facts.rejected or ("" if facts.success else "the task was not done when the recording ended")
         if rejected:
             return Recorded(seed, drawn.text, None, rejected)

@@ -24,7 +24,8 @@ import cv2
 import kinema
 from kinema.calibration.files import Latencies
 from kinema.episodes.facts import Facts
-from kinema.episodes.rows import RATE, STATE, Rows, read_rows
+from kinema.episodes.rows import RATE, Rows, read_rows
+from kinema.episodes.state import STATE
 from kinema.errors import EpisodeError, KinemaError
 
 _PART = "part.json"

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from kinema.chunk import Image
 from kinema.episodes.export import Part, place, write_json
-from kinema.episodes.rows import STATE, Rows
+from kinema.episodes.rows import Rows
+from kinema.episodes.state import STATE
 from kinema.episodes.statistics import COUNTED, LEVELS, Counts, Statistics, count_levels, of_levels, of_numbers
 from kinema.errors import EpisodeError
 

@@ -12,11 +12,11 @@ from kinema.episodes import facts as facts_file
 from kinema.episodes.aligned import Aligned, align_episode
 from kinema.episodes.facts import Facts
 from kinema.episodes.reader import Episode
+from kinema.episodes.state import STATE
 from kinema.errors import KinemaError
 from kinema.geometry import rotation_6d
 
 RATE = 30  # [Hz]
-STATE = ("x", "y", "z", "r11", "r21", "r31", "r12", "r22", "r32", "width", "force")
 
 _SHORTEST = 1.0  # [s] of what is worth exporting
 LOST = 0.02  # [-] of an episode's steps that may be lost

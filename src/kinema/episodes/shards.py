@@ -26,9 +26,10 @@ from kinema.chunk import Image
 from kinema.episodes.export import Part, place, write_json
 from kinema.episodes.messages import CompressedPicture, Picture, compress
 from kinema.episodes.rows import Rows
+from kinema.episodes.state import relative
 from kinema.episodes.statistics import Statistics, of_numbers
 from kinema.errors import EpisodeError
-from kinema.geometry import rotation_6d, rotation_from_6d
+from kinema.geometry import Array
 from kinema.perception.align import sized
 
 VERSION = 1
@@ -108,16 +109,11 @@ class Shards:
         write_json(folder / INDEX, index)
 
 
-def _relative(state: Array32) -> Iterator[NDArray[np.float64]]:
-    """Of each lead 1..HORIZON, rows (m, 11): the step's pose in the observation's tcp, change of opening, force."""
+def _relative(state: Array32) -> Iterator[Array]:
+    """Of each lead 1..HORIZON, rows (m, 11): the step as seen from the observation."""
     exact = state.astype(np.float64)
-    position, rotation = exact[:, :3], rotation_from_6d(exact[:, 3:9])
     for lead in range(1, min(HORIZON, len(state) - 1) + 1):
-        back = rotation[:-lead].transpose(0, 2, 1)
-        moved = (back @ (position[lead:] - position[:-lead])[..., None])[..., 0]
-        turned = rotation_6d(back @ rotation[lead:])
-        opened = exact[lead:, 9:10] - exact[:-lead, 9:10]
-        yield np.concatenate([moved, turned, opened, exact[lead:, 10:]], axis=1)
+        yield relative(exact[:-lead], exact[lead:])
 
 
 # ---- files
@@ -203,6 +199,14 @@ class ShardDataset:
     def statistics(self) -> dict[str, Statistics]:
         return dict(self.index["statistics"])
 
+    @property
+    def rate(self) -> int:
+        """[Hz] steps a second."""
+        return int(self.index["rate"])
+
+    def name(self, episode: int) -> str:
+        return str(self._row(episode)["name"])
+
     def frames(self, episode: int) -> int:
         return int(self._row(episode)["frames"])
 
@@ -217,22 +221,26 @@ class ShardDataset:
         """(n,) acquisition of the reference camera's images [ns, Kinema time]."""
         return self._arrays(episode)["stamps_ns"]
 
+    def size(self, episode: int, camera: str) -> tuple[int, int]:
+        """Width, height [px] of a camera's images; raises EpisodeError where there are none."""
+        sizes = self._row(episode)["sizes"]
+        if camera not in sizes:
+            raise EpisodeError(f"camera {camera!r} is not in the data set; there are: {', '.join(sizes)}")
+        width, height = sizes[camera]
+        return width, height
+
     def jpeg(self, episode: int, camera: str, frame: int) -> NDArray[np.uint8]:
         """The JPEG file of one image, not to be written to."""
         arrays = self._arrays(episode)
-        if f"{camera}/jpeg" not in arrays:
-            cameras = ", ".join(self._row(episode)["sizes"])
-            raise EpisodeError(f"camera {camera!r} is not in the data set; there are: {cameras}")
+        self.size(episode, camera)
         if not 0 <= frame < self.frames(episode):
-            raise EpisodeError(
-                f"frame {frame} of {self._row(episode)['name']}: there are 0..{self.frames(episode) - 1}"
-            )
+            raise EpisodeError(f"frame {frame} of {self.name(episode)}: there are 0..{self.frames(episode) - 1}")
         offsets = arrays[f"{camera}/offsets"]
         return arrays[f"{camera}/jpeg"][offsets[frame] : offsets[frame + 1]]
 
     def images(self, episode: int, camera: str, frames: Sequence[int]) -> Image:
         """(k, height, width, 3) uint8 RGB of the frames asked for, in that order."""
-        name = f"{self._row(episode)['name']}, {camera}"
+        name = f"{self.name(episode)}, {camera}"
         files = [self.jpeg(episode, camera, frame).data for frame in frames]
         return np.stack([CompressedPicture(0, name, "jpeg", file).image for file in files])
 

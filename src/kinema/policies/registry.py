@@ -1,30 +1,37 @@
-"""Policies by name. A policy is imported when it is asked for, so that naming one costs nothing."""
+"""Policies by name, and trained ones by their checkpoint's folder.
 
+A policy is imported when it is asked for, so that naming one costs nothing.
+"""
+
+import functools
 import importlib
 import inspect
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from kinema.errors import ConfigError
+from kinema.errors import CheckpointError, ConfigError
 from kinema.interfaces import Policy
 
 POLICIES = {
     "demonstrator": "kinema.virtual.demonstrators:Demonstrator",
     "replay": "kinema.policies.replay:load",
+    "random": "kinema.policies.chance:load",
+}
+LEARNED = {  # by the kind that a checkpoint is of; called with its folder
+    "diffusion_policy": "kinema.policies.diffusion_policy.policy:load",
+    "video_policy": "kinema.policies.video_policy.policy:load",
 }
 SIMULATOR_ONLY = frozenset({"demonstrator"})  # what may see the simulator's truth; never a learned policy
 
 
 def make(name: str, **options: Any) -> Policy:
-    """A policy ready to predict, made with its own options.
+    """A policy ready to predict, made with its own options; `name` may be the folder of a checkpoint.
 
     Raises ConfigError naming the policies there are, the option that is missing or not its own, and what it may not ask
-    for.
+    for; CheckpointError for a folder that holds no whole checkpoint.
     """
-    target = POLICIES.get(name)
-    if target is None:
-        raise ConfigError(f"policy {name!r} is not known; allowed: {', '.join(POLICIES)}")
-    module, _, attribute = target.partition(":")
-    maker = getattr(importlib.import_module(module), attribute)
+    maker = _maker(name)
     try:
         inspect.signature(maker).bind(**options)
     except TypeError as error:
@@ -32,6 +39,28 @@ def make(name: str, **options: Any) -> Policy:
     policy: Policy = maker(**options)
     check_sight(policy)
     return policy
+
+
+def _maker(name: str) -> Callable[..., Policy]:
+    if name in POLICIES:
+        return _imported(POLICIES[name])
+    folder = Path(name)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"policy {name!r} is not known; allowed: {', '.join(POLICIES)}, or the folder of a checkpoint"
+        )
+    from kinema.policies import checkpoint  # seconds to import: only who wants a learned policy waits for torch
+
+    kind = checkpoint.read(folder).kind
+    if kind not in LEARNED:
+        raise CheckpointError(f"{folder}: is of kind {kind!r}; allowed: {', '.join(LEARNED)}")
+    return functools.partial(_imported(LEARNED[kind]), folder)
+
+
+def _imported(target: str) -> Callable[..., Policy]:
+    module, _, attribute = target.partition(":")
+    maker: Callable[..., Policy] = getattr(importlib.import_module(module), attribute)
+    return maker
 
 
 def check_sight(policy: Policy) -> None:

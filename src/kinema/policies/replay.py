@@ -143,10 +143,7 @@ class Replay:
         T_rel[:, :3, :3] = tcp.rotation.T @ rotations
         T_rel[:, 3, 3] = 1.0
         force = np.interp(times, route.times, route.force)
-        # a jaw that is driven to a position presses by what it is asked to close beyond the object
-        wanted = np.maximum(
-            np.interp(times, route.times, route.width) - np.maximum(force, 0.0) / GRIPPER.stiffness, 0.0
-        )
+        wanted = GRIPPER.asked(np.interp(times, route.times, route.width), force)
         self._chunks += 1
         return Prediction(
             ActionChunk(

@@ -2,7 +2,8 @@
 
 A session of one episode: rest in the dock, squeeze twice (begin), demonstrate, squeeze twice (end), back to the dock.
 What is demonstrated is planned by the scripted expert; how it is done is a person's: the expert lives in a subjective
-time that runs faster, slower and sometimes not at all, and the hand is never quite still.
+time that runs faster, slower and sometimes not at all, and the hand is never quite still. If asked to, the person
+begins some demonstrations on the way and off course, so that they show how one finds back from there.
 
 The same code moves the gripper live and in lockstep:
 
@@ -37,11 +38,17 @@ _ABOVE = 0.06  # [m] that the hand rises before it flies home, and keeps above t
 _CONTENT = 2.0  # [s] of waiting for the scene to come to rest before the person gives up
 _TIRED = 45.0  # [s] after which a demonstration is given up
 _JAW_SPEED = 0.12  # [m/s] outside of gestures
+_APPROACH = ("", "rise", "above", "turn", "front")  # the expert's stages before it closes in
+_ON_THE_WAY = (0.2, 3.0)  # [s] of the expert's approach before the hand leaves its course
+_LOWEST = 0.03  # [m] that it stays above the table then
+_FREE = 0.008  # [m] from where it wants to be, a hand touches nothing
+_TRIES = 10
 
 
 class Phase(enum.Enum):
     HOME = "to the dock"
     DOCKED = "in the dock"
+    ASTRAY = "off course"
     BEGIN = "squeezes to begin"
     DEMONSTRATE = "demonstrates"
     END = "squeezes to end"
@@ -60,6 +67,8 @@ class Manner:
     sway, tremor       [m] spread of slow (0.3 to 1.5 Hz) and of physiological (8 to 12 Hz) movement, each axis
     lever              [m] that turns sway and tremor into rotations
     grip               [-] spread of an episode's grasp force
+    recovery           [-] share of demonstrations that begin off course: somewhere on the way to the grasp, and astray
+    astray, astray_turn  [m, rad] spread of how far, each axis
     """
 
     dock_time: tuple[float, float] = (0.9, 1.3)
@@ -75,6 +84,9 @@ class Manner:
     tremor: float = 0.0006
     lever: float = 0.25
     grip: float = 0.08
+    recovery: float = 0.0
+    astray: float = 0.04
+    astray_turn: float = 0.2
 
 
 class Gripped(Protocol):
@@ -162,7 +174,8 @@ class Hand:
         self._world, self._manner = world, manner or Manner()
         self._rng = np.random.default_rng([seed, 3])
         grip = float(np.clip(self._rng.normal(1.0, self._manner.grip), 0.8, 1.2))
-        self._expert = Demonstrator(seed, cameras=(), style=replace(style, grip_force=style.grip_force * grip))
+        self._seed, self._style = seed, replace(style, grip_force=style.grip_force * grip)
+        self._expert = self._new_expert()
         self._unrest = _Unrest(self._manner, self._rng)
         self._haste = _Haste(self._manner, self._rng, world.period)
         self._goal: Goal = world.T_base_tcp(), min(max(world.width(), 0.0), GRIPPER.stroke)
@@ -187,6 +200,9 @@ class Hand:
         self._ticks += 1
         return self._shaken()
 
+    def _new_expert(self) -> Demonstrator:
+        return Demonstrator(self._seed, cameras=(), style=self._style)
+
     # ---- the session
 
     def _run(self) -> Iterator[Goal]:
@@ -195,6 +211,10 @@ class Hand:
         self._phase = Phase.DOCKED
         yield from self._move(T_BASE_TCP_START, _RELAXED, 0.0)
         yield from self._wait(self._manner.dock_time)
+        astray = np.random.default_rng([self._seed, 4])  # its own, so that nobody else's draws depend on it
+        if astray.random() < self._manner.recovery:
+            self._phase = Phase.ASTRAY
+            yield from self._go_astray(astray)
         self._phase = Phase.BEGIN
         yield from self._squeeze_twice()
         yield from self._wait(self._manner.settle)
@@ -212,6 +232,30 @@ class Hand:
         gap, angle = distance(self._world.T_base_tcp(), T_BASE_TCP_START)
         return gap < _DOCKED[0] and angle < _DOCKED[1]
 
+    def _go_astray(self, rng: np.random.Generator) -> Iterator[Goal]:
+        """Along an expert's approach for a while, then off it; the expert who demonstrates knows nothing of that."""
+        lasts, t = float(rng.uniform(*_ON_THE_WAY)), 0.0
+        while t < lasts and self._expert.stage in _APPROACH:
+            path, began = _Path(self._goal, self._plan(t)), t
+            while t < began + _LOOK:
+                self._unsettle()
+                t += self._world.period
+                yield path.at(t - began)
+        on_course = self._goal[0]
+        for _ in range(_TRIES):
+            position = on_course.position + self._manner.astray * rng.standard_normal(3)
+            position[2] = max(position[2], _LOWEST)
+            turn = so3_exp(self._manner.astray_turn * rng.standard_normal(3))
+            yield from self._move(Pose(position, turn @ on_course.rotation), _RELAXED, 0.2)
+            yield from self._wait(self._manner.settle)
+            if distance(self._world.T_base_tcp(), self._goal[0])[0] < _FREE:
+                break  # else something is in the way
+        self._expert = self._new_expert()
+
+    def _unsettle(self) -> None:
+        """Half a second after it leaves the dock the hand is as unsteady as it gets."""
+        self._held = min(self._held + self._world.period / 0.5, 1.0)
+
     def _demonstrate(self) -> Iterator[Goal]:
         """What the expert plans, looked at anew every moment, until the scene shows success or the person gives up."""
         began_ns, subjective, rested = self._world.t_ns, 0.0, 0.0
@@ -223,7 +267,7 @@ class Hand:
             rested = rested + _LOOK if self._expert.stage == "rest" else 0.0
             begins = subjective
             while subjective < ends:
-                self._held = min(self._held + self._world.period / 0.5, 1.0)
+                self._unsettle()
                 subjective += self._haste.next() * self._world.period
                 yield path.at(subjective - begins)
         yield from self._move(self._goal[0], max(self._goal[1], _RELAXED), 0.0)

@@ -1,0 +1,183 @@
+"""Rollouts: a policy in the virtual cell, paced, perhaps deprived of its eyes, on as many cores as there are."""
+
+import concurrent.futures
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from kinema import cell_file
+from kinema.apps import lockstep
+from kinema.apps.lockstep import EpisodeResult, Watcher
+from kinema.apps.trials import LISTS, Images, Rollout, Scene, Setting
+from kinema.cell_file import Cell
+from kinema.chunk import Image, Observation, Prediction
+from kinema.control.messages import Mode
+from kinema.errors import ConfigError
+from kinema.interfaces import Policy
+from kinema.policies import registry
+
+Result = TypeVar("Result")
+
+_FRAME = 0.06  # [s] until a camera's image is there that is newer than the request for it
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """How to make a policy again, in any process, and what is known of it beforehand.
+
+    source      a checkpoint's folder or a policy's name; options: what else it is made with
+    checkpoint  its hash, '' where there is nothing to load
+    inference   mode of inference, '' where there is but one
+    latency     [s] from observation to chunk; dt [s] between the steps of a chunk
+    executable  how many steps of a chunk may be executed
+    """
+
+    source: str
+    options: Mapping[str, str]
+    policy: str
+    checkpoint: str = ""
+    inference: str = ""
+    latency: float = lockstep.LATENCY
+    dt: float = 1 / 30
+    executable: int = 24
+
+    @staticmethod
+    def of(source: str, inference: str = "", like: str = "") -> "Player":
+        """By a folder or a name; `like` is the checkpoint from whose statistics chance draws.
+
+        Raises CheckpointError for a folder that holds none, ConfigError naming the modes that it has.
+        """
+        if source in registry.POLICIES and not like:
+            return Player(source, {}, source)
+        from kinema.policies import checkpoint  # seconds to import: the demonstrator needs no torch
+
+        known = checkpoint.read(Path(like or source))
+        space = known.action
+        if like:
+            return Player(source, {"like": like}, source, known.hash, "", lockstep.LATENCY, space.dt, space.executable)
+        mode = inference or next(iter(known.latency), "")
+        if mode not in known.latency:
+            raise ConfigError(f"{source}: has no mode of inference {mode!r}; allowed: {', '.join(known.latency)}")
+        if len(known.latency) == 1:
+            return Player(source, {}, known.kind, known.hash, "", known.latency[mode], space.dt, space.executable)
+        return Player(
+            source, {"mode": mode}, known.kind, known.hash, mode, known.latency[mode], space.dt, space.executable
+        )
+
+    def make(self, seed: int) -> Policy:
+        return registry.make(self.source, seed=seed, **self.options)
+
+
+class Altered:
+    """A policy whose images are spoilt before it sees them, and of whose chunks so many steps may be played."""
+
+    def __init__(self, policy: Policy, images: Images, executable: int, seed: int) -> None:
+        self.name, self.spec = policy.name, policy.spec
+        self._policy, self._images, self._executable, self._seed = policy, images, executable, seed
+
+    def reset(self) -> None:
+        self._policy.reset()
+
+    def predict(self, observation: Observation) -> Prediction:
+        if self._images != "normal":
+            spoilt = {name: self._spoil(image, observation) for name, image in observation.images.items()}
+            observation = replace(observation, images=spoilt)
+        found = self._policy.predict(observation)
+        if not self._executable:
+            return found
+        return replace(found, chunk=replace(found.chunk, executable=min(self._executable, len(found.chunk))))
+
+    def _spoil(self, image: Image, observation: Observation) -> Image:
+        """Black, or the same pixels at drawn places, others each time."""
+        if self._images == "blanked":
+            return np.zeros_like(image)
+        rng = np.random.default_rng([self._seed, observation.stamp_ns])
+        return rng.permutation(image.reshape(-1, 3)).reshape(image.shape)
+
+
+def paced(cell: Cell, setting: Setting, dt: float) -> tuple[Cell, int]:
+    """The cell that observes anew after `executed` steps, and how many steps of a chunk it may play for that.
+
+    Stop and go plays exactly those. In overlap the next observation is taken while its predecessor's chunk is played;
+    that chunk goes on until the next one joins, so it needs some steps more.
+    """
+    if not setting.executed:
+        return cell, 0
+    if setting.execution is Mode.STOP_AND_GO:
+        return cell, setting.executed
+    execution = cell.control.execution
+    thinking = math.ceil(setting.latency / dt - 1e-6)  # steps that pass before the first of a chunk is played
+    waiting = math.ceil((setting.latency + _FRAME) / dt - 1e-6)
+    execution = replace(execution, replan_steps=max(setting.executed - thinking, 1))
+    control = replace(cell.control, execution=execution)
+    return cell.model_copy(update={"control": control}), setting.executed + waiting + execution.min_steps
+
+
+def execution_of(player: Player, latency: float, executed: int, min_steps: int) -> Mode:
+    """Overlap where the policy thinks faster than its chunk is played, else stop and go (docs/design.md).
+
+    Raises ConfigError for more steps than may be executed.
+    """
+    if not 0 <= executed <= player.executable:
+        raise ConfigError(f"{player.source}: {executed} executed steps; allowed: up to {player.executable}, 0: its own")
+    played = ((executed or player.executable) - min_steps) * player.dt
+    return Mode.OVERLAP if latency < played else Mode.STOP_AND_GO
+
+
+def act(
+    player: Player, policy: Policy, setting: Setting, scene: Scene, cell: Path, watcher: Watcher | None = None
+) -> EpisodeResult:
+    """Let a policy that `player` made act in a scenario as the setting has it."""
+    paced_cell, executable = paced(cell_file.load(cell), setting, player.dt)
+    return lockstep.run_episode(
+        scene.task,
+        LISTS[scene.list],
+        scene.seed,
+        setting.robot,
+        Altered(policy, setting.images, executable, scene.seed),
+        cell=paced_cell,
+        mode=setting.execution,
+        latency=setting.latency,
+        render=policy.spec.images and not policy.spec.simulator_truth,
+        time_limit=setting.time_limit,
+        watcher=watcher,
+    )
+
+
+def play(player: Player, setting: Setting, scene: Scene, cell: Path) -> Rollout:
+    """One rollout."""
+    began = time.process_time()
+    result = act(player, player.make(scene.seed), setting, scene, cell)
+    return Rollout(
+        setting=setting,
+        scene=scene,
+        success=result.success,
+        outcome=result.outcome,
+        duration=result.duration,
+        chunks=result.chunks,
+        refused=result.refused,
+        digest=result.digest,
+        cpu=time.process_time() - began,
+    )
+
+
+def on_all_cores(function: Callable[..., Result], arguments: Iterable[tuple], jobs: int) -> Iterator[Result]:
+    """What the function makes of each tuple of arguments, as it comes; a process a core, a thread a process."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # the processes inherit it; more threads than cores would stand in each other's way
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        futures = [pool.submit(function, *row) for row in arguments]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

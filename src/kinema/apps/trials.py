@@ -1,0 +1,128 @@
+"""What is evaluated and what came of it: settings, scenarios, and rollouts as lines of JSON.
+
+A file holds the rollouts of one checkpoint, a line each, in the order in which they ended. Whoever was interrupted
+reads what stands there and does the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from kinema.control.messages import Mode
+from kinema.errors import ConfigError
+
+Images = Literal["normal", "blanked", "shuffled"]
+
+# name -> split of the scenarios ("Video Generators are Robot Policies", table 4: object location, objects, background)
+LISTS = {"seen": "train", "unseen_objects": "unseen_objects", "unseen_background": "unseen_background"}
+
+# First seed of each purpose. Demonstrations have lower ones: no list holds a scenario that anybody was shown.
+PURPOSES = {"report": 1_000_000, "choose": 2_000_000}
+
+RESULTS = "models/results"  # folder of the checkout
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Everything that decides how a policy acts; a rollout is this in one scenario.
+
+    policy      name; checkpoint: the hash of what it was loaded from, '' where there is nothing to load
+    inference   the policy's own mode (`single`, `paper`, ...), '' where it has but one
+    executed    steps between one observation and the next; 0: as policy and cell file have it
+    images      what becomes of the images before the policy sees them
+    execution, latency  of the control core; [s] from observation to chunk, declared
+    time_limit  [s] of simulated time
+    """
+
+    policy: str
+    checkpoint: str
+    inference: str
+    executed: int
+    images: Images
+    execution: Mode
+    latency: float
+    robot: str
+    time_limit: float
+
+    @property
+    def label(self) -> str:
+        """Short, for people: policy, beginning of the hash, and what is not as usual."""
+        words = [self.policy, self.checkpoint[:8], self.inference]
+        words += [f"{self.executed} steps" if self.executed else "", "" if self.images == "normal" else self.images]
+        return " ".join(word for word in words if word)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One scenario: `list` is a key of LISTS."""
+
+    task: str
+    list: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What came of a setting in a scenario; all but `cpu` [s of a processor] follows from the two.
+
+    duration  [s] of simulated time; chunks, refused: how many were played, how many the core would not play
+    digest    SHA-256 of the world's positions, as `lockstep.EpisodeResult` has it
+    """
+
+    setting: Setting
+    scene: Scene
+    success: bool
+    outcome: str
+    duration: float
+    chunks: int
+    refused: int
+    digest: str
+    cpu: float
+
+
+def scenes(tasks: Sequence[str], lists: Sequence[str], purpose: str, count: int) -> list[Scene]:
+    """The first `count` scenarios of each list and task, the same for every policy; in turn, lest one come last."""
+    pairs = [(task, name) for task in tasks for name in lists]
+    return [Scene(*pair, seed) for seed in range(PURPOSES[purpose], PURPOSES[purpose] + count) for pair in pairs]
+
+
+def purpose(scene: Scene) -> str:
+    """What a scenario is for."""
+    return max((first, name) for name, first in PURPOSES.items() if first <= scene.seed)[1]
+
+
+def results_file(folder: Path, setting: Setting) -> Path:
+    """Where the rollouts of a policy stand: a file for each checkpoint."""
+    return folder / ("_".join(word for word in (setting.policy, setting.checkpoint[:12]) if word) + ".jsonl")
+
+
+def read(file: Path) -> list[Rollout]:
+    """The rollouts of a file, none where there is none; raises ConfigError naming a line that is no rollout.
+
+    A last line without its end was cut short, and does not count.
+    """
+    if not file.exists():
+        return []
+    rollouts = []
+    for number, line in enumerate(_whole(file.read_bytes()).splitlines(), 1):
+        try:
+            rollouts.append(msgspec.json.decode(line, type=Rollout))
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{file}, line {number}: is no rollout: {error}; allowed: {Rollout.__doc__}") from error
+    return rollouts
+
+
+def append(file: Path, rollout: Rollout) -> None:
+    """Write one rollout behind the others, in place of a line that was cut short."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab+") as stream:
+        stream.seek(0)
+        stream.truncate(len(_whole(stream.read())))
+        stream.write(msgspec.json.encode(rollout) + b"\n")
+
+
+def _whole(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]

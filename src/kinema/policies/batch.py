@@ -1,0 +1,27 @@
+"""What a learned policy is trained on: some moments of recorded episodes, as tensors."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """b moments t of a data set.
+
+    now      (b, cameras, height, width, 3) uint8 RGB: the images at t, cameras in the checkpoint's order
+    future   (b, cameras, frames, height, width, 3) uint8 RGB: what came of them, one every `stride` steps, the first
+             `stride` steps after t; None where no video is wanted
+    text     b times the task in words
+    actions  (b, horizon, 11) float32, normalised: the steps of the chunk that was right at t; None: video alone
+    prefix   (b,) int64: how many of the first steps are committed already, given as a condition and not to be learned
+    """
+
+    now: Tensor
+    future: Tensor | None
+    text: tuple[str, ...]
+    actions: Tensor | None
+    prefix: Tensor
+
+    def __len__(self) -> int:
+        return len(self.now)

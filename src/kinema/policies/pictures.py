@@ -1,0 +1,37 @@
+"""From an observation's images to what a network sees; whatever is not as in training is refused by name."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema.chunk import Observation
+from kinema.errors import ObservationError
+
+
+def newest(observation: Observation, cameras: Sequence[str], size: tuple[int, int]) -> Tensor:
+    """The newest image of each camera, (cameras, height, width, 3) uint8 RGB; `size` is width, height [px].
+
+    Raises ObservationError for a camera that is missing, and for images of another size or type. Pixels that are whole
+    numbers of 8 bits are always numbers.
+    """
+    images = []
+    for camera in cameras:
+        history = observation.images.get(camera)
+        if history is None or not len(history):
+            there = ", ".join(observation.images) or "none"
+            raise ObservationError(f"no image of camera {camera!r}; there are: {there}; needed: {', '.join(cameras)}")
+        image = np.asarray(history[-1])
+        if image.dtype != np.uint8 or image.shape != (size[1], size[0], 3):
+            raise ObservationError(
+                f"{camera}: the image is {image.dtype} of shape {image.shape}, needed is uint8 of shape "
+                f"{(size[1], size[0], 3)}"
+            )
+        images.append(image)
+    return torch.from_numpy(np.stack(images))
+
+
+def signal(images: Tensor) -> Tensor:
+    """Images (..., height, width, 3) uint8 as (..., 3, height, width) float32 from -1 to 1."""
+    return images.movedim(-1, -3).float() / 127.5 - 1.0

@@ -1,0 +1,143 @@
+"""Images to latents and back: Stable Video Diffusion's autoencoder, or principal components fitted to the data.
+
+Latents to be denoised have about unit variance, as the noise levels assume; those that condition need not.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kinema.errors import CheckpointError, ConfigError
+from kinema.policies.video_policy.config import PatchesConfig, VaeConfig
+
+_VAE_SCALE = 0.18215  # makes the autoencoder's latents unit variance (Rombach et al. 2022, appendix G)
+_LEAST_STD = 0.02  # of a component [pixels' range -1..1]; quieter ones are not blown up to size 1
+
+
+def codec(config: VaeConfig | PatchesConfig) -> "Vae | Patches":
+    return Vae(config) if isinstance(config, VaeConfig) else Patches(config)
+
+
+class Patches(nn.Module):
+    """Each patch of pixels as its first principal components.
+
+    What is denoised is whitened half-way, std to the power of 1/2, so that what is seen most weighs most; what
+    conditions is whitened.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    std: Tensor
+    loudness: Tensor
+
+    def __init__(self, config: PatchesConfig) -> None:
+        super().__init__()
+        self.factor, self.predicted, self.shown = config.patch, config.predicted, config.shown
+        pixels, kept = 3 * config.patch**2, max(config.predicted, config.shown)
+        if kept > pixels:
+            raise ConfigError(f"codec: a patch of {config.patch} px has {pixels} components, asked for are {kept}")
+        self.register_buffer("mean", torch.zeros(pixels))
+        self.register_buffer("basis", torch.eye(pixels)[:, :kept].clone())
+        self.register_buffer("std", torch.ones(kept))
+        self.register_buffer("loudness", torch.ones(()))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Take the components from images (n, 3, height, width), -1 to 1."""
+        patches = functional.pixel_unshuffle(images, self.factor).movedim(1, -1).flatten(0, -2).double()
+        kept = self.basis.shape[1]
+        self.mean.copy_(patches.mean(dim=0))
+        values, vectors = torch.linalg.eigh(patches.T.cov())
+        vectors = vectors.flip(1)[:, :kept]
+        vectors = vectors * vectors.sum(dim=0).sign()  # eigenvectors have no sign of their own
+        self.basis.copy_(vectors)
+        self.std.copy_(values.flip(0)[:kept].clamp(min=_LEAST_STD**2).sqrt())
+        self.loudness.copy_(self.std[: self.predicted].mean().sqrt())
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (n, predicted, h, w) to be denoised, of images (n, 3, height, width), -1 to 1."""
+        return self._project(images, self.predicted) / self._weight(self.predicted)
+
+    def show(self, images: Tensor) -> Tensor:
+        """Latents (n, shown, h, w) that condition."""
+        return self._project(images, self.shown) / self.std[: self.shown, None, None]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (n, 3, height, width), -1 to 1, of latents (n, predicted, h, w)."""
+        kept = latents * self._weight(self.predicted)
+        patches = _exactly("nchw,pc->nphw", kept, self.basis[:, : self.predicted]) + self.mean[:, None, None]
+        return functional.pixel_shuffle(patches, self.factor)
+
+    def _project(self, images: Tensor, kept: int) -> Tensor:
+        patches = functional.pixel_unshuffle(images, self.factor) - self.mean[:, None, None]
+        return _exactly("nphw,pc->nchw", patches, self.basis[:, :kept])
+
+    def _weight(self, kept: int) -> Tensor:
+        return (self.std[:kept].sqrt() * self.loudness)[:, None, None]
+
+
+def _exactly(equation: str, values: Tensor, basis: Tensor) -> Tensor:
+    """In 32 bits even where the networks around it compute in 16."""
+    with torch.autocast(values.device.type, enabled=False):
+        return torch.einsum(equation, values.float(), basis)
+
+
+class Vae(nn.Module):
+    """Stable Video Diffusion's autoencoder; frozen. Its decoder smooths over time."""
+
+    factor, predicted, shown = 8, 4, 4
+
+    def __init__(self, config: VaeConfig) -> None:
+        from diffusers import AutoencoderKLTemporalDecoder  # seconds to import
+
+        super().__init__()
+        self.config = config
+        network: Any = AutoencoderKLTemporalDecoder(
+            down_block_types=("DownEncoderBlock2D",) * len(config.channels),
+            block_out_channels=config.channels,
+            layers_per_block=2,
+            latent_channels=self.predicted,
+            scaling_factor=_VAE_SCALE,
+        )
+        self.network = network.eval().requires_grad_(False)
+
+    def load_pretrained(self) -> None:
+        """Take the published weights; raises CheckpointError naming the files that are missing."""
+        from diffusers import AutoencoderKLTemporalDecoder
+
+        self.network.load_state_dict(
+            published(AutoencoderKLTemporalDecoder, self.config.source, "vae", "codec.source").state_dict()
+        )
+
+    def fit(self, images: Tensor) -> None:
+        """Nothing: the autoencoder comes trained."""
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (n, 4, h, w) to be denoised, of images (n, 3, height, width), -1 to 1."""
+        return _VAE_SCALE * self.show(images)
+
+    @torch.no_grad()
+    def show(self, images: Tensor) -> Tensor:
+        """Latents (n, 4, h, w) that condition: the encoder's mode, not scaled."""
+        return self.network.encode(images).latent_dist.mode()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (n, 3, height, width), -1 to 1, of latents (n, 4, h, w) of one video's n frames of one view."""
+        return self.network.decode(latents / _VAE_SCALE, num_frames=len(latents)).sample
+
+
+def published(kind: Any, source: str, part: str, key: str) -> Any:
+    """One part of Stable Video Diffusion, from a folder or the hub; raises CheckpointError naming what is missing."""
+    for variant in (None, "fp16"):
+        try:
+            return kind.from_pretrained(source, subfolder=part, variant=variant)
+        except OSError as error:
+            missing = error
+    raise CheckpointError(
+        f"Stable Video Diffusion is not in {source!r} and cannot be fetched; put {part}/config.json and "
+        f"{part}/diffusion_pytorch_model.safetensors of {VaeConfig().source} into a folder and name it as `{key}`"
+    ) from missing

@@ -1,0 +1,177 @@
+"""What a video policy is made of: one configuration for the full size and for a size that trains on a laptop.
+
+Image size and cameras are not here: they are the data set's, and stand in the checkpoint beside this.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+from kinema import yaml_file
+from kinema.policies.action_unet import ActionUNetConfig
+from kinema.policies.image_encoder import SMALL, ImageEncoderConfig
+from kinema.policies.sampling import SIGMA_MAX
+from kinema.policies.text import ClipConfig, WordsConfig
+
+
+@dataclass(frozen=True, slots=True)
+class VaeConfig:
+    """Stable Video Diffusion's autoencoder: 8 x 8 pixels to 4 numbers. `source`: a local folder or a hub id."""
+
+    kind: Literal["vae"] = "vae"
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    source: str = "stabilityai/stable-video-diffusion-img2vid"
+
+
+@dataclass(frozen=True, slots=True)
+class PatchesConfig:
+    """Principal components of `patch` x `patch` pixels: `predicted` of them are denoised, `shown` condition."""
+
+    kind: Literal["patches"] = "patches"
+    patch: int = 8
+    predicted: int = 48
+    shown: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SvdConfig:
+    """Stable Video Diffusion's U-Net (Blattmann et al. 2023). `source`: a local folder or a hub id."""
+
+    kind: Literal["svd"] = "svd"
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    heads: tuple[int, ...] = (5, 10, 20, 20)
+    layers: int = 2
+    source: str = "stabilityai/stable-video-diffusion-img2vid"
+
+
+@dataclass(frozen=True, slots=True)
+class LeanConfig:
+    """A U-Net of few operations: residual blocks within frames, attention over all of space and time at the bottom.
+
+    channels  of each level, each at half the size of the one before; a multiple of 8
+    heads     of the attention; layers: how many blocks with attention
+    label     width of the noise level's embedding
+    """
+
+    kind: Literal["lean"] = "lean"
+    channels: tuple[int, ...] = (48, 96)
+    heads: int = 4
+    layers: int = 2
+    label: int = 96
+
+
+@dataclass(frozen=True, slots=True)
+class BottlenecksConfig:
+    """The paper's adapter: 3-D bottlenecks, one branch a view, then a common trunk that folds time.
+
+    Rows are (channels, groups of the normalisation). Each view's branch begins at the finest features; `entries` are
+    what the features of every further tap are brought to before they join, `widths` what they join to, `strides` how
+    much each of those shrinks. `narrow` ends the branches; `trunk` joins them. Every row is `blocks` bottlenecks. Then
+    time is folded at the last width in `fold` groups: two more rows, and one of twice the blocks for each halving.
+    `norm` are the groups of the last normalisation.
+    """
+
+    kind: Literal["bottlenecks"] = "bottlenecks"
+    entries: tuple[tuple[int, int], ...] = ((320, 10), (640, 10), (640, 10), (640, 10))
+    widths: tuple[tuple[int, int], ...] = ((320, 10), (640, 10), (1280, 10), (1280, 10), (1280, 10))
+    strides: tuple[int, ...] = (2, 2, 2, 1, 1)
+    narrow: tuple[tuple[int, int], ...] = ((864, 8), (576, 6))
+    trunk: tuple[tuple[int, int], ...] = ((1280, 10), (960, 8), (720, 6), (540, 5), (420, 5))
+    blocks: int = 2
+    fold: int = 7
+    norm: int = 14
+
+
+@dataclass(frozen=True, slots=True)
+class FlatConfig:
+    """An adapter of few operations: `channels` are kept of each tap, finest first; one linear map reads all of them.
+
+    It learns in a third of the steps where the video network is small, and each of them is twice as fast.
+    """
+
+    kind: Literal["flat"] = "flat"
+    channels: tuple[int, ...] = (3, 8)
+    features: int = 128
+
+
+# The paper's 9 s for 30 guided steps on an A100 (appendix A.1) is 0.15 s a pass; the rest follows from that.
+_FULL_LATENCY = {"single": 0.2, "few:4": 0.7, "few:10": 1.6, "paper": 9.0}
+_SMALL_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 4.0}  # one thread, 96 x 96 pixels
+
+
+class VideoPolicyConfig(pydantic.BaseModel):
+    """The network, what it is trained with, and how it samples.
+
+    frames, stride   imagined images of each view, and the action steps between them; frames * stride is the horizon
+    change           videos are denoised as the change from the present image, in the change's own scale
+    look             a network that sees the current images as they are, beside the U-Net's features; None: without
+    video_noise      mean and standard deviation of ln(sigma) in training; action_noise: the same, drawn apart
+    read_share       of training moments whose video is all noise, as in a single pass
+    drop             of training moments that see neither text nor images, for guidance
+    stain            noise added to the images that condition, of the pixels' range -1..1
+    guidance         scale of `paper` mode
+    prefix           the longest run of steps that may be committed already
+    action_steps     of the action U-Net after a single pass, from level `action_sigma` down
+    finish_steps     of the video that is asked for afterwards
+    stop_gradient    the video U-Net learns from videos alone (the paper, section 3.3)
+    latency          [s] to declare in lockstep, by mode; the modes that there are
+    rates            factors on the learning rate: of the video U-Net; of text, adapter, look and action U-Net
+    """
+
+    model_config = yaml_file.STRICT
+
+    codec: Annotated[VaeConfig | PatchesConfig, pydantic.Field(discriminator="kind")] = VaeConfig()
+    text: Annotated[ClipConfig | WordsConfig, pydantic.Field(discriminator="kind")] = ClipConfig()
+    unet: Annotated[SvdConfig | LeanConfig, pydantic.Field(discriminator="kind")] = SvdConfig()
+    adapter: Annotated[BottlenecksConfig | FlatConfig, pydantic.Field(discriminator="kind")] = BottlenecksConfig()
+    action: ActionUNetConfig = ActionUNetConfig()
+    change: bool = False
+    look: ImageEncoderConfig | None = None
+    frames: int = pydantic.Field(default=8, ge=1)
+    stride: int = pydantic.Field(default=4, ge=1)
+    video_noise: tuple[float, float] = (1.0, 1.6)
+    action_noise: tuple[float, float] = (1.0, 1.6)
+    read_share: float = pydantic.Field(default=0.3, ge=0, le=1)
+    drop: float = pydantic.Field(default=0.1, ge=0, lt=1)
+    stain: float = pydantic.Field(default=0.02, ge=0)
+    guidance: float = pydantic.Field(default=2.0, ge=1)
+    prefix: int = pydantic.Field(default=8, ge=0)
+    action_steps: int = pydantic.Field(default=10, ge=1)
+    action_sigma: float = pydantic.Field(default=SIGMA_MAX, gt=1)
+    finish_steps: int = pydantic.Field(default=10, ge=1)
+    stop_gradient: bool = True
+    latency: dict[str, float] = pydantic.Field(default_factory=lambda: dict(_FULL_LATENCY))
+    rates: tuple[float, float] = (1.0, 5.0)
+
+    @pydantic.field_validator("latency")
+    @classmethod
+    def _modes(cls, latency: dict[str, float]) -> dict[str, float]:
+        for mode in latency:
+            if not re.fullmatch(r"single|paper|few:[1-9]\d*", mode):
+                raise ValueError(f"mode {mode!r} is not known; allowed: single, few:STEPS, paper")
+        return latency
+
+    @classmethod
+    def full(cls) -> Self:
+        """The paper's sizes, on Stable Video Diffusion; 256 x 256, 256 x 192 or 448 x 320 pixels."""
+        return cls()
+
+    @classmethod
+    def small(cls) -> Self:
+        """Trains on a laptop, needs no download; around 96 x 96 pixels."""
+        return cls(
+            codec=PatchesConfig(),
+            text=WordsConfig(),
+            unet=LeanConfig(),
+            adapter=FlatConfig(),
+            action=ActionUNetConfig(channels=(64, 128), step=64, rejoin=True),
+            change=True,
+            look=SMALL,
+            action_noise=(0.0, 1.6),
+            action_sigma=80.0,
+            read_share=0.5,
+            latency=dict(_SMALL_LATENCY),
+            rates=(1.0, 1.0),
+        )

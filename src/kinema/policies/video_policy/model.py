@@ -1,0 +1,295 @@
+"""The whole network: what is seen, the video U-Net, the adapter, the action U-Net; its losses and its three samplers.
+
+"Video Generators are Robot Policies", section 3. A clip is one padding frame, which shows the first camera's present
+image, and then the coming frames of each view, one view after the other (appendix A.1); each frame is conditioned on
+its own camera's present image. Two departures from the paper let one pass of the U-Net be enough to act: actions have a
+noise level of their own, drawn apart from the video's, and a share of the training moments shows a video of nothing but
+noise.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kinema.errors import ConfigError
+from kinema.policies import sampling, text as words
+from kinema.policies.action_unet import ActionUNet, action_loss, clean_actions, sample_actions
+from kinema.policies.actions import WIDTH
+from kinema.policies.batch import Batch
+from kinema.policies.image_encoder import ImageEncoder, ImageEncoderConfig
+from kinema.policies.pictures import signal
+from kinema.policies.video_policy import adapter, codec, unet
+from kinema.policies.video_policy.config import VideoPolicyConfig
+
+STAGES = ("video", "action", "joint")
+
+
+class Sight(NamedTuple):
+    """What is known of b moments, encoded.
+
+    shown  (b, clip, c, h, w) latents of the present image of each frame's camera
+    text   (b, n)
+    look   (b, m) what the action U-Net depends on besides the adapter's vector; m may be 0
+    """
+
+    shown: Tensor
+    text: Tensor
+    look: Tensor
+
+    def where(self, seen: Tensor) -> "Sight":
+        """Zeros where `seen` (b,) is false."""
+        return Sight(*(part * sampling.shaped(seen.to(part.dtype), part) for part in self))
+
+    def beside(self, other: "Sight") -> "Sight":
+        """The moments of both."""
+        return Sight(*(torch.cat(parts) for parts in zip(self, other, strict=True)))
+
+
+class Noise(NamedTuple):
+    """Unit noise of b samples: `video` (b, clip, c, h, w), `actions` (b, horizon, width)."""
+
+    video: Tensor
+    actions: Tensor
+
+
+class _Look(nn.Module):
+    """Present images in all their detail, told by the text what to look for; not in the paper.
+
+    At a small size the codec leaves out what localising takes, and the video U-Net is no pre-trained one.
+    """
+
+    def __init__(
+        self, config: ImageEncoderConfig, text: words.Config, cameras: int, image_size: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.views = nn.ModuleList(ImageEncoder(config, image_size, text.width) for _ in range(cameras))
+        self.text = words.encoder(text) if isinstance(text, words.WordsConfig) else None
+        self.features = cameras * config.features + text.width
+
+    def forward(self, images: Tensor, texts: Sequence[str], text: Tensor) -> Tensor:
+        """(b, features) of images (b, cameras, 3, height, width); `text` is not to be learned here."""
+        told = text.detach() if self.text is None else self.text(texts)
+        return torch.cat([*(view(images[:, i], told) for i, view in enumerate(self.views)), told], dim=1)
+
+
+class VideoPolicyModel(nn.Module):
+    """Everything that is learned, and what is fitted or frozen beside it; a checkpoint holds all of its tensors."""
+
+    stages = STAGES
+    scale: Tensor
+    _view: Tensor
+
+    def __init__(
+        self, config: VideoPolicyConfig, cameras: int, image_size: tuple[int, int], width: int = WIDTH
+    ) -> None:
+        """For so many cameras with images of `image_size` width, height [px], and actions of `width` numbers."""
+        super().__init__()
+        self.config, self.cameras, self.width = config, cameras, width
+        self.frames, self.stride, self.prefix = config.frames, config.stride, config.prefix
+        self.latency = config.latency
+        self.horizon, self.clip = config.frames * config.stride, 1 + cameras * config.frames
+        self.codec = codec.codec(config.codec)
+        self.text = words.encoder(config.text)
+        self.unet = unet.unet(
+            config.unet,
+            self.codec.predicted + self.codec.shown,
+            self.codec.predicted,
+            config.text.width,
+            self.clip,
+        )
+        multiple = self.codec.factor * self.unet.multiple
+        if any(side % multiple for side in image_size):
+            raise ConfigError(
+                f"images of {image_size[0]} x {image_size[1]} px: both sides must be multiples of {multiple}"
+            )
+        self.latent = (self.codec.predicted, image_size[1] // self.codec.factor, image_size[0] // self.codec.factor)
+        taps = self.unet.taps((self.latent[1], self.latent[2]))
+        self.adapter = adapter.adapter(config.adapter, taps, cameras, config.frames, self.unet.label)
+        condition = self.adapter.features
+        self.look: _Look | None = None
+        if config.look is not None:
+            self.look = _Look(config.look, config.text, cameras, image_size)
+            condition += self.look.features
+        self.head = ActionUNet(width, self.unet.label, condition, config.action)
+        self.register_buffer("scale", torch.ones(()))  # of the latents that are denoised
+        view = [0, *(camera for camera in range(cameras) for _ in range(config.frames))]
+        self.register_buffer("_view", torch.tensor(view), persistent=False)
+
+    # ---- training
+
+    @torch.no_grad()
+    def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
+        """Fit what is not learned, from moments of the data set."""
+        images = torch.cat([batch.now.flatten(0, 1) for batch in batches])
+        self.codec.fit(signal(images).to(self._view.device))
+        if self.config.change:
+            changes = [self._encode(batch.now, batch.future)[:, 1:] for batch in batches]
+            self.scale.copy_(self.scale * torch.cat(changes).std())
+
+    def load_pretrained(self) -> None:
+        """Begin with the published weights of Stable Video Diffusion and CLIP; raises CheckpointError without them."""
+        for part in (self.codec, self.text, self.unet):
+            if isinstance(part, codec.Vae | words.Clip | unet.SvdUNet):
+                part.load_pretrained()
+
+    def parameters_of(self, stage: str) -> list[dict[str, Any]]:
+        """AdamW's groups of what a stage trains, each with a factor `scale` on the learning rate."""
+        video = [p for part in (self.unet, self.text) for p in part.parameters() if p.requires_grad]
+        parts = [self.adapter, self.head, *([self.look] if self.look is not None else [])]
+        action = [parameter for part in parts for parameter in part.parameters()]
+        groups = [{"params": video, "scale": self.config.rates[0]}, {"params": action, "scale": self.config.rates[1]}]
+        return {"video": groups[:1], "action": groups[1:], "joint": groups}[stage]
+
+    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        """Losses to be added up; equations 4 and 5. Draws come from torch's global generator.
+
+        Without `batch.future` every moment is one whose video is all noise: enough for the stage `action`.
+        """
+        config, count, device = self.config, len(batch), batch.now.device
+        sight = self.see(batch.now, batch.text, config.stain, act=stage != "video")
+        sight = sight.where(torch.rand(count, device=device) >= config.drop)
+        sigma = sampling.log_normal(torch.randn(count, device=device), *config.video_noise)
+        read = torch.rand(count, device=device) < (config.read_share if batch.future is not None else 1.0)
+        sigma = sigma.masked_fill(read, sampling.SIGMA_MAX)
+        clean = self._encode(batch.now, batch.future)
+        scaled, velocity = sampling.diffuse(clean, torch.randn_like(clean), sigma)
+        with torch.set_grad_enabled(stage != "action" and torch.is_grad_enabled()):
+            answer, features = self._video(scaled, sigma, sight)
+        losses = {}
+        if stage != "action":
+            losses["video"] = nn.functional.mse_loss(answer, velocity)
+        if stage != "video":
+            assert batch.actions is not None
+            condition = self._condition(features, sigma, sight)
+            losses["action"] = action_loss(self._answer(condition), batch.actions, batch.prefix, *config.action_noise)
+        return losses
+
+    # ---- acting
+
+    def see(self, now: Tensor, texts: Sequence[str], stain: float = 0.0, act: bool = True) -> Sight:
+        """Encode present images (b, cameras, height, width, 3) uint8 and texts.
+
+        stain  noise on what conditions
+        act    False: for a video alone, nothing is looked at for the actions
+        """
+        images = signal(now)
+        stained = images + stain * torch.randn_like(images) if stain else images
+        shown = self.codec.show(stained.flatten(0, 1)).unflatten(0, now.shape[:2])[:, self._view]
+        text = self.text(texts)
+        look = self.look(images, texts, text) if act and self.look is not None else text[:, :0]
+        return Sight(shown, text, look)
+
+    def noise(self, count: int, generator: torch.Generator) -> Noise:
+        """Drawn on the generator's device; the video's comes first, so that it can be drawn again without actions."""
+        device = self._view.device
+        video = torch.randn(count, self.clip, *self.latent, generator=generator, device=generator.device)
+        actions = torch.randn(count, self.horizon, self.width, generator=generator, device=generator.device)
+        return Noise(video.to(device), actions.to(device))
+
+    def single(self, sight: Sight, noise: Noise, given: Tensor, prefix: Tensor) -> Tensor:
+        """Actions (b, horizon, width) by one pass of the U-Net at the highest level, then the action U-Net alone."""
+        sigma = self._view.new_tensor(sampling.SIGMA_MAX, dtype=torch.float32).expand(len(noise.video))
+        _, features = self._video(noise.video, sigma, sight)
+        answer = self._answer(self._condition(features, sigma, sight))
+        sigmas = sampling.karras(self.config.action_steps, high=self.config.action_sigma).to(noise.actions)
+        return sample_actions(answer, noise.actions, sigmas, given, prefix)
+
+    def joint(
+        self, sight: Sight, noise: Noise, given: Tensor, prefix: Tensor, steps: int, guidance: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Actions (b, horizon, width) and latents (b, clip, c, h, w), denoised side by side in so many steps."""
+        twice = 2 if guidance != 1.0 else 1
+        if twice == 2:
+            sight = Sight(*(torch.zeros_like(part) for part in sight)).beside(sight)
+        given, prefix = torch.cat([given] * twice), torch.cat([prefix] * twice)
+
+        def denoise(video: Tensor, actions: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+            video, actions = torch.cat([video] * twice), torch.cat([actions] * twice)
+            levels = sigma.expand(len(video))
+            velocity, features = self._video(sampling.scalings(sigma).into * video, levels, sight)
+            answer = self._answer(self._condition(features, levels, sight))
+            clean = sampling.denoised(video, velocity, sigma), clean_actions(answer, actions, sigma, given, prefix)
+            if twice == 1:
+                return clean
+            (blind, video), (blindly, actions) = (part.chunk(2) for part in clean)
+            return sampling.guided(blind, video, guidance), sampling.guided(blindly, actions, guidance)
+
+        sigmas = sampling.karras(steps).to(noise.actions)
+        video, actions = (sampling.start(part, sigmas[0]) for part in noise)
+        for now, then in itertools.pairwise(sigmas):
+            clean_video, clean = denoise(video, actions, now)
+            video = sampling.euler(video, clean_video, now, then)
+            actions = sampling.euler(actions, clean, now, then)
+        return actions, video
+
+    def finish(self, sight: Sight, noise: Noise) -> Tensor:
+        """Latents (b, clip, c, h, w) of the video that a single pass began, from the same noise."""
+
+        def denoise(video: Tensor, sigma: Tensor) -> Tensor:
+            velocity, _ = self._video(sampling.scalings(sigma).into * video, sigma.expand(len(video)), sight)
+            return sampling.denoised(video, velocity, sigma)
+
+        return sampling.sample(denoise, noise.video, sampling.karras(self.config.finish_steps).to(noise.video))
+
+    def decode(self, latents: Tensor, now: Tensor) -> Tensor:
+        """Images (b, cameras, frames, height, width, 3) uint8 of a clip's latents; the padding frame is left out.
+
+        `now` (b, cameras, height, width, 3) uint8 are the images at t.
+        """
+        latents = self.scale * latents + self._base(now)
+        views = latents[:, 1:].unflatten(1, (self.cameras, self.frames)).flatten(0, 1)
+        images = torch.stack([self.codec.decode(view) for view in views])
+        pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
+        return pixels.unflatten(0, (len(latents), self.cameras))
+
+    @torch.no_grad()
+    def act(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Actions (b, horizon, width) by a single pass, continuing the first `batch.prefix` of `batch.actions`."""
+        noise = self.noise(len(batch), generator)
+        given = torch.zeros_like(noise.actions) if batch.actions is None else batch.actions
+        return self.single(self.see(batch.now, batch.text), noise, given, batch.prefix)
+
+    @torch.no_grad()
+    def imagine(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Images (b, cameras, frames, height, width, 3) uint8 of what is going to happen."""
+        sight = self.see(batch.now, batch.text, act=False)
+        return self.decode(self.finish(sight, self.noise(len(batch), generator)), batch.now)
+
+    # ---- parts
+
+    def _video(self, scaled: Tensor, sigma: Tensor, sight: Sight) -> tuple[Tensor, list[Tensor]]:
+        """Velocity and features of videos already scaled by c_in, at levels (b,)."""
+        return self.unet(torch.cat([scaled, sight.shown], dim=2), sampling.scalings(sigma).label, sight.text)
+
+    def _condition(self, features: list[Tensor], sigma: Tensor, sight: Sight) -> Tensor:
+        """What the action U-Net depends on."""
+        label = self.unet.embed(sampling.scalings(sigma).label)
+        if self.config.stop_gradient:
+            features, label = [feature.detach() for feature in features], label.detach()
+        return torch.cat([self.adapter(features, label), sight.look], dim=1)
+
+    def _answer(self, condition: Tensor) -> Any:
+        """The action U-Net at a condition, as its loss and its sampler call it; levels are embedded as the video's."""
+
+        def answer(scaled: Tensor, label: Tensor, known: Tensor) -> Tensor:
+            embedded = self.unet.embed(label)
+            return self.head(scaled, embedded.detach() if self.config.stop_gradient else embedded, condition, known)
+
+        return answer
+
+    def _encode(self, now: Tensor, future: Tensor | None) -> Tensor:
+        """The clip's latents (b, clip, c, h, w); zeros where the future isn't given."""
+        if future is None:
+            return torch.zeros(len(now), self.clip, *self.latent, device=now.device)
+        images = torch.cat([now[:, :1], future.flatten(1, 2)], dim=1)
+        latents = self.codec.encode(signal(images.flatten(0, 1))).unflatten(0, images.shape[:2])
+        return (latents - self._base(now)) / self.scale
+
+    def _base(self, now: Tensor) -> Tensor:
+        """What the denoised latents are relative to, (b, clip, c, h, w) or 0."""
+        if not self.config.change:
+            return self.scale.new_zeros(())
+        return self.codec.encode(signal(now.flatten(0, 1))).unflatten(0, now.shape[:2])[:, self._view]

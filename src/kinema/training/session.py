@@ -1,0 +1,194 @@
+"""A training put together: data sets, network and steps in, a checkpoint out."""
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from kinema.episodes.shards import ShardDataset
+from kinema.errors import TrainingError
+from kinema.policies import checkpoint
+from kinema.policies.actions import ActionSpace
+from kinema.policies.batch import Batch
+from kinema.policies.checkpoint import Checkpoint
+from kinema.training import stages
+from kinema.training.loop import Training, Watcher
+from kinema.training.plan import Plan
+from kinema.training.windows import Framing, Windows, draw, split, spread
+
+STATE, CHECKPOINT = "state.pt", "checkpoint"  # in a training's folder
+
+_FITTED, _PORTION = 512, 64  # moments that what isn't learned is fitted to, so many at a time
+_FREE = ("pieces", "save", "look")  # parts of a plan that may be others when a training goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be trained, and on what.
+
+    kind, size, stage  as in `stages.RECIPES`
+    data        shards; videos: more of them, of which only images and texts are looked at, in the stage `video`
+    config      YAML file with the network's configuration, or None: the size's own
+    begin       a checkpoint to go on from, or None
+    published   begin with published weights where the size has such
+    held_out    [-] share of the data's episodes that nothing is learned from
+    executable  how many of a chunk's steps the policy may have played
+    memory      [GB] of decoded images that are kept on the device; None: as many as a quarter of what is free
+    """
+
+    kind: str
+    size: str
+    stage: str
+    data: Path
+    videos: tuple[Path, ...] = ()
+    config: Path | None = None
+    begin: Path | None = None
+    published: bool = True
+    cameras: tuple[str, ...] = ("gripper", "left", "right")
+    held_out: float = 0.05
+    executable: int = 24
+    memory: float | None = None
+
+
+class Session:
+    """A training and all it needs; `folder` is where it is kept."""
+
+    def __init__(self, order: Order, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
+        """Goes on where the folder stands. Raises what data sets, checkpoints and `Training` refuse."""
+        self.order, self.plan, self.folder = order, plan, folder
+        self._accelerator = accelerator
+        self._data, self._videos = ShardDataset(order.data), [ShardDataset(folder) for folder in order.videos]
+        if self._videos and order.stage != "video":
+            raise TrainingError(f"videos without actions are for the stage 'video', not for {order.stage!r}")
+        torch.manual_seed(plan.seed)
+        self._before, self.model = self._network()
+        self.space = self._space()
+        self.windows, self.held_out = self._windows()
+        state = folder / STATE
+        if not state.exists() and self._before is None:
+            self._prepare()
+        self.training = Training(self.model, plan, accelerator, state, self._told())
+
+    def run(self, watcher: Watcher, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """As `Training.run`."""
+        return self.training.run(self._batch, watcher, stopped)
+
+    def write(self, measured: Mapping[str, float]) -> Checkpoint:
+        """The policy that has come of it, its weights averaged, into the folder; `measured`: what is known of it."""
+        order, before = self.order, self._before
+        facts = Checkpoint(
+            kind=order.kind,
+            config=self.model.config.model_dump(mode="json"),
+            action=self.space,
+            cameras=order.cameras,
+            image_size=self.windows.size,
+            dataset=self._data.fingerprint,
+            calibration_origin=tuple(self._data.index["calibration_origin"]),
+            latency=dict(self.model.latency),
+            training={
+                "size": order.size,
+                "stage": order.stage,
+                "steps": self.training.step,
+                "plan": asdict(self.plan),
+                "hours": round(self.training.seconds / 3600, 3),
+                "hardware": self._hardware(),
+                "precision": self._accelerator.mixed_precision,
+                "moments": len(self.windows),
+                "videos": [data.fingerprint for data in self._videos],
+                "held_out": {name: round(value, 4) for name, value in measured.items()},
+                "before": {"hash": before.hash, "training": before.training} if before else None,
+            },
+        )
+        with self.training.averaged() as model:
+            return checkpoint.save(self.folder / CHECKPOINT, facts, model.state_dict())
+
+    # ---- parts
+
+    def _network(self) -> tuple[Checkpoint | None, Any]:
+        """The checkpoint to go on from, if any, and the network as it is before this training."""
+        order = self.order
+        size = self._data.size(0, order.cameras[0])
+        if order.begin is None:
+            made = stages.fresh(order.kind, order.size, order.config, len(order.cameras), size)
+            if order.published and hasattr(made, "load_pretrained"):
+                made.load_pretrained()
+            return None, made
+        facts, made = stages.restored(order.begin, order.kind)
+        if (facts.cameras, facts.image_size) != (order.cameras, size):
+            raise TrainingError(
+                f"{order.begin}: sees {', '.join(facts.cameras)} in {facts.image_size} px, "
+                f"the data are of {', '.join(order.cameras)} in {size} px"
+            )
+        return facts, made
+
+    def _space(self) -> ActionSpace:
+        """How actions are meant: as the checkpoint before learned them, or by the data's statistics."""
+        before = self._before
+        if before is None or before.training["stage"] == "video":
+            return ActionSpace.of(self._data.index, self.order.executable)
+        if not np.isclose(before.action.dt * self._data.rate, 1.0):
+            raise TrainingError(
+                f"{self.order.begin}: its steps are {before.action.dt:.3f} s apart, {self.order.data} has "
+                f"{self._data.rate} a second; export it with another --rate"
+            )
+        return before.action
+
+    def _windows(self) -> tuple[Windows, Windows]:
+        order, model = self.order, self.model
+        width, _ = self._data.size(0, order.cameras[0])
+        shift = round(stages.recipe(order.kind, order.size, order.stage).shift * width)
+        framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix)
+        train, held_out = ([(self._data, episode) for episode in some] for some in split(self._data, order.held_out))
+        train += [(data, episode) for data in self._videos for episode in range(len(data))]
+        device = self._accelerator.device
+        return (
+            Windows(train, framing, None if order.stage == "video" else self.space, device, order.memory),
+            Windows(held_out, framing, self.space, device, order.memory),
+        )
+
+    def _prepare(self) -> None:
+        """Fit what the network doesn't learn by steps."""
+        moments = spread(len(self.windows), _FITTED, self.windows.framing)
+        batches = [self.windows.batch(portion) for portion in moments.portions(_PORTION)]
+        self.model.prepare(batches, sorted({text for batch in batches for text in batch.text}))
+
+    def _batch(self, step: int, piece: int) -> Batch:
+        """A piece of a step's batch, of those that this process learns from."""
+        plan, processes = self.plan, self._accelerator.num_processes
+        drawn = draw(len(self.windows), self.windows.framing, plan.batch, plan.seed, step)
+        return self.windows.batch(
+            drawn.part(self._accelerator.process_index * plan.pieces + piece, processes * plan.pieces)
+        )
+
+    def _told(self) -> dict[str, Any]:
+        """All that a state on the disk must have in common with this training."""
+        order = self.order
+        return {name: value for name, value in asdict(self.plan).items() if name not in _FREE} | {
+            "policy": order.kind,
+            "size": order.size,
+            "data": self._data.fingerprint,
+            "videos": [data.fingerprint for data in self._videos],
+            "begin": self._before.hash if self._before else None,
+            "held_out": order.held_out,
+            "executable": order.executable,
+            "precision": self._accelerator.mixed_precision,
+            "config": self.model.config.model_dump(mode="json"),
+        }
+
+    def _hardware(self) -> str:
+        processes = self._accelerator.num_processes
+        if self._accelerator.device.type == "cuda":
+            return f"{processes} x {torch.cuda.get_device_name()}"
+        return f"{processes} x {torch.get_num_threads()} threads of {_processor()}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2]
+    return platform.machine()

@@ -1,0 +1,79 @@
+"""What can be trained, and what each training begins with: policies, sizes, stages.
+
+The two stages of "Video Generators are Robot Policies" (section 3.3) are `video`, which learns to imagine, also from
+videos that nobody knows the actions of, and `action`, which learns to read actions from a video network that stays as
+it is. `joint` learns both at once.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinema import yaml_file
+from kinema.errors import CheckpointError, ConfigError, TrainingError
+from kinema.policies import checkpoint
+from kinema.policies.checkpoint import Checkpoint
+from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
+from kinema.policies.video_policy.config import VideoPolicyConfig
+from kinema.policies.video_policy.model import VideoPolicyModel
+
+# by kind: the class of its configuration, which has a preset for each size, and that of its network
+_NETWORKS: dict[str, tuple[Any, Any]] = {
+    "video_policy": (VideoPolicyConfig, VideoPolicyModel),
+    "diffusion_policy": (DiffusionPolicyConfig, DiffusionPolicyModel),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings of a training where nothing else is asked for; see `Plan`.
+
+    shift [-] is how far a camera's images are moved at most, of their width.
+    """
+
+    rate: float
+    batch: int
+    steps: int
+    warm_up: int = 200
+    average: float = 0.999
+    shift: float = 0.04
+
+
+RECIPES = {  # by kind, size and stage
+    ("video_policy", "small", "video"): Recipe(2e-3, 16, 10_000),
+    ("video_policy", "small", "action"): Recipe(1e-3, 32, 10_000),
+    ("video_policy", "small", "joint"): Recipe(1e-3, 32, 10_000),
+    # rate, batch and steps of the paper (table 5), which shifts no images
+    ("video_policy", "full", "video"): Recipe(1e-5, 32, 370_000, average=0.9999, shift=0.0),
+    ("video_policy", "full", "action"): Recipe(1e-5, 32, 140_000, average=0.9999, shift=0.0),
+    ("video_policy", "full", "joint"): Recipe(1e-5, 32, 370_000, average=0.9999, shift=0.0),
+    ("diffusion_policy", "small", "action"): Recipe(1e-3, 64, 20_000),
+    ("diffusion_policy", "full", "action"): Recipe(3e-4, 64, 60_000, average=0.9999),
+}
+
+
+def recipe(kind: str, size: str, stage: str) -> Recipe:
+    """Raises TrainingError naming the stages that there are."""
+    found = RECIPES.get((kind, size, stage))
+    if found is None:
+        stages = ", ".join(other for *policy, other in RECIPES if policy == [kind, size])
+        raise TrainingError(f"{kind} in the size {size} has no stage {stage!r}; allowed: {stages}")
+    return found
+
+
+def fresh(kind: str, size: str, file: Path | None, cameras: int, image_size: tuple[int, int]) -> Any:
+    """A network that has learned nothing yet, of a size or as a YAML file has it; raises ConfigError for that file."""
+    config, model = _NETWORKS[kind]
+    wanted = yaml_file.read(file, config, ConfigError) if file else getattr(config, size)()
+    return model(wanted, cameras, image_size)
+
+
+def restored(folder: Path, kind: str) -> tuple[Checkpoint, Any]:
+    """A checkpoint and its network, to be trained further; raises CheckpointError, also where it is of another kind."""
+    facts, tensors = checkpoint.load(folder)
+    if facts.kind != kind:
+        raise CheckpointError(f"{folder}: is a checkpoint of {facts.kind}, wanted is one of {kind}")
+    config, model = _NETWORKS[kind]
+    made = model(facts.configured(config, folder), len(facts.cameras), facts.image_size)
+    checkpoint.restore(made, tensors, folder)
+    return facts, made

@@ -1,0 +1,235 @@
+"""Moments of recorded episodes as batches: which ones, in what order, how they are varied.
+
+What a step of training sees is a pure function of the seed and the step's number, so that a run that was interrupted
+goes on with the very batches it would have seen. Random numbers are drawn for the whole batch, whoever computes which
+part of it, so that they are the same for any number of processes.
+"""
+
+import concurrent.futures
+import functools
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kinema.episodes.shards import ShardDataset
+from kinema.errors import EpisodeError
+from kinema.policies.actions import ActionSpace
+from kinema.policies.batch import Batch
+
+Rows = NDArray[np.int64]
+
+_SHARE = 0.25  # [-] of the memory that is free, for decoded images
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What belongs to a moment.
+
+    cameras  in the order of the batch's images
+    frames   of the future, of each camera; 0: only the images at t
+    stride   steps from one frame to the next
+    shift    [px] a camera's images are moved by up to so much, all alike, in each direction; the border goes on
+    prefix   up to so many first steps of a chunk are committed already, in every second moment
+    """
+
+    cameras: tuple[str, ...] = ("gripper", "left", "right")
+    frames: int = 0
+    stride: int = 4
+    shift: int = 0
+    prefix: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which moments: rows (b,) of the windows; how varied: shift (b, cameras, 2) [px] down and right, prefix (b,)."""
+
+    rows: Rows
+    shift: Rows
+    prefix: Rows
+
+    def part(self, process: int, processes: int) -> "Draw":
+        """What one of several processes takes of it."""
+        mine = slice(process, None, processes)
+        return Draw(self.rows[mine], self.shift[mine], self.prefix[mine])
+
+    def portions(self, size: int) -> Iterator["Draw"]:
+        """All of it, up to `size` moments at a time."""
+        count = -(-len(self.rows) // size)
+        return (self.part(portion, count) for portion in range(count))
+
+
+def draw(moments: int, framing: Framing, batch: int, seed: int, step: int) -> Draw:
+    """The batch of a step: every moment comes once before any comes again."""
+    rows = np.array(
+        [_order(moments, seed, at // moments)[at % moments] for at in range(step * batch, (step + 1) * batch)]
+    )
+    random = np.random.default_rng((seed, step, 1))
+    shift = random.integers(-framing.shift, framing.shift, (batch, len(framing.cameras), 2), endpoint=True)
+    prefix = random.integers(0, 2, batch) * random.integers(0, framing.prefix, batch, endpoint=True)
+    return Draw(rows, shift, prefix)
+
+
+@functools.lru_cache(maxsize=2)
+def _order(moments: int, seed: int, epoch: int) -> Rows:
+    return np.random.default_rng((seed, epoch, 0)).permutation(moments)
+
+
+def spread(moments: int, count: int, framing: Framing) -> Draw:
+    """Up to `count` moments evenly over all, as they are: for measuring."""
+    rows = np.unique(np.linspace(0, moments - 1, min(count, moments)).round().astype(np.int64))
+    return Draw(rows, np.zeros((len(rows), len(framing.cameras), 2), np.int64), np.zeros(len(rows), np.int64))
+
+
+def split(data: ShardDataset, share: float) -> tuple[list[int], list[int]]:
+    """Episodes to train on, and the share [-] of episodes held out, at least one: by their names, whatever the seed."""
+    held_out = max(1, round(share * len(data)))
+    if held_out >= len(data):
+        raise EpisodeError(
+            f"{data.folder}: has {len(data)} episodes; with {held_out} held out none is left to learn from"
+        )
+    mixed = sorted(range(len(data)), key=lambda episode: hashlib.sha256(data.name(episode).encode()).digest())
+    return sorted(mixed[held_out:]), sorted(mixed[:held_out])
+
+
+# ---- images
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The images of some episodes: step i of all is step `i - first` of the last episode whose `first` is not above."""
+
+    episodes: tuple[tuple[ShardDataset, int], ...]
+    cameras: tuple[str, ...]
+    first: Rows
+
+    def decode(self, steps: Rows) -> Tensor:
+        """(k, cameras, height, width, 3) uint8."""
+        with concurrent.futures.ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return torch.from_numpy(np.stack(list(pool.map(self._moment, steps.tolist()))))
+
+    def _moment(self, step: int) -> NDArray[np.uint8]:
+        place = int(np.searchsorted(self.first, step, "right")) - 1
+        data, episode = self.episodes[place]
+        return np.concatenate(
+            [data.images(episode, camera, [step - int(self.first[place])]) for camera in self.cameras]
+        )
+
+
+def _cut(images: Tensor, steps: Tensor, shift: Tensor) -> Tensor:
+    """Images (b, f, cameras, height, width, 3) at steps (b, f) of all (n, cameras, ...), by a shift (b, cameras, 2)."""
+    cameras, height, width = images.shape[1:4]
+    device = images.device
+    rows = (torch.arange(height, device=device) + shift[..., :1]).clamp(0, height - 1)  # (b, cameras, height)
+    columns = (torch.arange(width, device=device) + shift[..., 1:]).clamp(0, width - 1)
+    camera = torch.arange(cameras, device=device)[:, None, None]
+    return images[steps[:, :, None, None, None], camera, rows[:, None, :, :, None], columns[:, None, :, None, :]]
+
+
+# ---- windows
+
+
+class Windows:
+    """Every moment of some episodes, but each episode's last: nothing comes after it."""
+
+    def __init__(
+        self,
+        episodes: Sequence[tuple[ShardDataset, int]],
+        framing: Framing,
+        space: ActionSpace | None,
+        device: torch.device | str = "cpu",
+        memory: float | None = None,
+    ) -> None:
+        """`space`: how actions are meant, or None for video alone; `memory` [GB] on the device for decoded images, by
+        default a quarter of what is free.
+
+        Raises EpisodeError when the episodes' images are not of one size, or a camera is missing.
+        """
+        self.framing, self.size, self._device = framing, _size(episodes, framing.cameras), torch.device(device)
+        lengths = np.array([data.frames(episode) for data, episode in episodes])
+        first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        self._source = _Source(tuple(episodes), framing.cameras, first)
+        self._steps = np.concatenate([begin + np.arange(n - 1) for begin, n in zip(first, lengths, strict=True)])
+        self._last = np.repeat(first + lengths - 1, lengths - 1)
+        self._texts = [
+            data.text(episode) for (data, episode), n in zip(episodes, lengths, strict=True) for _ in range(n - 1)
+        ]
+        self._actions = None if space is None else _actions(episodes, space).to(self._device)
+        width, height = self.size
+        needed = int(lengths.sum()) * len(framing.cameras) * width * height * 3
+        self._images: Tensor | None = None
+        if needed <= (_SHARE * _free(self._device) if memory is None else 1e9 * memory):
+            self._images = self._decode_all(int(lengths.sum()))
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def batch(self, drawn: Draw) -> Batch:
+        """The moments drawn, on the device."""
+        rows = drawn.rows
+        ahead = self.framing.stride * np.arange(self.framing.frames + 1)
+        steps = np.minimum(self._steps[rows, None] + ahead, self._last[rows, None])
+        images = self._images
+        if images is None:
+            needed, steps = np.unique(steps, return_inverse=True)
+            images = self._source.decode(needed).to(self._device)
+        shift = torch.from_numpy(drawn.shift).to(self._device)
+        cut = _cut(images, torch.from_numpy(steps).to(self._device), shift)
+        return Batch(
+            now=cut[:, 0],
+            future=cut[:, 1:].transpose(1, 2) if self.framing.frames else None,
+            text=tuple(self._texts[row] for row in rows),
+            actions=None if self._actions is None else self._actions[torch.from_numpy(rows).to(self._device)],
+            prefix=torch.from_numpy(drawn.prefix).to(self._device),
+        )
+
+    def _decode_all(self, steps: int) -> Tensor:
+        width, height = self.size
+        shape = (steps, len(self.framing.cameras), height, width, 3)
+        images = torch.empty(shape, dtype=torch.uint8, device=self._device)
+        for some in _chunks(steps, 1024):
+            images[some.start : some.stop] = self._source.decode(np.arange(some.start, some.stop))
+        return images
+
+
+def _free(device: torch.device) -> int:
+    """[bytes] of the device's memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    (available,) = re.findall(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+    return int(available) * 1024
+
+
+def _chunks(count: int, size: int) -> Iterator[range]:
+    return (range(begin, min(begin + size, count)) for begin in range(0, count, size))
+
+
+def _actions(episodes: Sequence[tuple[ShardDataset, int]], space: ActionSpace) -> Tensor:
+    """(moments, horizon, 11) float32, normalised."""
+    rows = []
+    for data, episode in episodes:
+        state = data.state(episode)
+        rows.append(space.normalise(space.relative(state, np.arange(len(state) - 1))))
+    return torch.from_numpy(np.concatenate(rows))
+
+
+def _size(episodes: Sequence[tuple[ShardDataset, int]], cameras: Sequence[str]) -> tuple[int, int]:
+    """Width, height [px] of all images; their steps must be equally far apart, too."""
+    found = {
+        (data.size(episode, camera), data.rate): f"{data.folder}, {camera}"
+        for data, episode in episodes
+        for camera in cameras
+    }
+    if len(found) != 1:
+        told = (f"{where}: {width} x {height} px, {rate} Hz" for ((width, height), rate), where in found.items())
+        raise EpisodeError(
+            f"images are not all of one size and rate; {'; '.join(told)}; export them with --size, --rate"
+        )
+    ((size, _),) = found
+    return size

@@ -1,0 +1,33 @@
+"""Every recipe names a network that there is, at either size, with that stage and something to learn in it."""
+
+import pytest
+import torch
+
+from kinema.errors import TrainingError
+from kinema.training import stages
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict:
+    """Each kind in each size, without memory for its weights."""
+    sizes = {"small": (96, 72), "full": (256, 256)}
+    with torch.device("meta"):
+        return {key: stages.fresh(*key, None, 3, sizes[key[1]]) for key in {key[:2] for key in stages.RECIPES}}
+
+
+@pytest.mark.parametrize("key", stages.RECIPES, ids=" ".join)
+def test_a_recipe_is_for_a_stage_that_its_network_has(networks, key):
+    network = networks[key[:2]]
+    assert key[2] in network.stages
+    learned = [value for group in network.parameters_of(key[2]) for value in group["params"]]
+    assert learned and len({id(value) for value in learned}) == len(learned)
+    assert network.frames * network.stride in (0, 32) and network.latency
+
+
+def test_every_stage_of_every_network_has_a_recipe(networks):
+    assert {(*key, stage) for key, network in networks.items() for stage in network.stages} == set(stages.RECIPES)
+
+
+def test_a_stage_that_a_policy_has_not_is_refused_naming_those_it_has():
+    with pytest.raises(TrainingError, match="no stage 'dream'; allowed: video, action, joint"):
+        stages.recipe("video_policy", "small", "dream")

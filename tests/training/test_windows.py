@@ -1,0 +1,155 @@
+"""Moments as batches: whose images and actions they are, how they are drawn, split and varied."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kinema.episodes.export import export
+from kinema.episodes.reader import find
+from kinema.episodes.shards import ShardDataset, Shards
+from kinema.errors import EpisodeError
+from kinema.policies.actions import ActionSpace
+from kinema.training.windows import Draw, Framing, Windows, draw, split, spread
+
+RECORDED = Path(__file__).resolve().parents[1] / "data/episodes"
+VIDEO = Framing(frames=8)
+VARIED = Framing(frames=2, shift=3, prefix=6)
+
+
+def every(data: ShardDataset) -> list[tuple[ShardDataset, int]]:
+    return [(data, episode) for episode in range(len(data))]
+
+
+def single_episode() -> dict[str, Path]:
+    return dict(list(find(RECORDED).items())[:1])
+
+
+def plain(*rows: int, cameras: int = 3) -> Draw:
+    return Draw(np.array(rows), np.zeros((len(rows), cameras, 2), np.int64), np.zeros(len(rows), np.int64))
+
+
+@pytest.fixture(scope="module")
+def space(data) -> ActionSpace:
+    return ActionSpace.of(data.index, executable=24)
+
+
+# ---- what a moment is
+
+
+def test_a_moment_is_the_images_at_t_those_that_followed_and_the_chunk_that_was_right(data, space):
+    windows = Windows(every(data), VIDEO, space)
+    assert len(windows) == sum(data.frames(episode) - 1 for episode in range(len(data)))
+    t, episode = 11, 1
+    batch = windows.batch(plain(3, data.frames(0) - 1 + t))
+    assert batch.now.shape == (2, 3, 24, 32, 3) and batch.now.dtype == torch.uint8
+    assert batch.future.shape == (2, 3, 8, 24, 32, 3)
+    assert batch.text == (data.text(0), data.text(1))
+    seen = data.window(episode, VIDEO.cameras, [t, *range(t + 4, t + 33, 4)])
+    for camera, name in enumerate(VIDEO.cameras):
+        assert np.array_equal(batch.now[1, camera], seen[name][0])
+        assert np.array_equal(batch.future[1, camera], seen[name][1:])
+    assert np.array_equal(batch.actions[1], space.normalise(space.relative(data.state(episode), t)))
+    assert batch.prefix.tolist() == [0, 0]
+
+
+def test_after_the_end_the_last_image_and_the_last_state_go_on(data, space):
+    windows = Windows([(data, 0)], VIDEO, space)
+    batch = windows.batch(plain(len(windows) - 1))
+    last = data.images(0, "left", [data.frames(0) - 1])
+    assert np.array_equal(batch.future[0, 1], np.repeat(last, 8, axis=0))
+    assert (batch.actions[0] == batch.actions[0, 0]).all()
+
+
+def test_images_decoded_as_needed_are_those_decoded_at_once(data):
+    at_once, as_needed = Windows(every(data), VARIED, None), Windows(every(data), VARIED, None, memory=0.0)
+    drawn = draw(len(at_once), VARIED, 16, seed=5, step=2)
+    one, other = at_once.batch(drawn), as_needed.batch(drawn)
+    assert torch.equal(one.now, other.now) and torch.equal(one.future, other.future)
+    assert one.actions is None and torch.equal(one.prefix, other.prefix)
+
+
+def test_of_videos_without_actions_only_images_and_texts_are_looked_at(data, monkeypatch):
+    monkeypatch.setattr(ShardDataset, "state", lambda *_: pytest.fail("their states were looked at"))
+    windows = Windows(every(data), VIDEO, None)
+    batch = windows.batch(draw(len(windows), VIDEO, 4, seed=0, step=0))
+    assert batch.actions is None and batch.future.shape[:3] == (4, 3, 8) and all(batch.text)
+
+
+def test_a_shift_moves_all_images_of_a_camera_alike_and_continues_the_border(data):
+    windows = Windows(every(data), Framing(frames=2), None)
+    here = windows.batch(plain(9))
+    shift = np.zeros((1, 3, 2), np.int64)
+    shift[0, 2] = (2, -3)
+    there = windows.batch(Draw(np.array([9]), shift, np.zeros(1, np.int64)))
+    assert torch.equal(here.now[:, :2], there.now[:, :2])
+    for before, after in ((here.now[0, 2], there.now[0, 2]), (here.future[0, 2, 1], there.future[0, 2, 1])):
+        assert torch.equal(after[:-2, 3:], before[2:, :-3])
+        assert torch.equal(after[-2:, 3:], before[-1:, :-3].expand(2, -1, -1))
+        assert torch.equal(after[:-2, :3], before[2:, :1].expand(-1, 3, -1))
+
+
+# ---- which moments
+
+
+def test_every_moment_comes_once_before_any_comes_again():
+    rows = np.concatenate([draw(50, VARIED, 20, seed=1, step=step).rows for step in range(5)])
+    assert sorted(rows[:50]) == sorted(rows[50:]) == list(range(50))
+    assert not np.array_equal(rows[:50], rows[50:])
+
+
+def test_a_step_is_the_same_whenever_it_is_drawn_and_others_are_others():
+    one, again, other, seeded = (draw(400, VARIED, 32, *key) for key in ((1, 7), (1, 7), (1, 8), (2, 7)))
+    for name in ("rows", "shift", "prefix"):
+        assert np.array_equal(getattr(one, name), getattr(again, name))
+        assert not np.array_equal(getattr(one, name), getattr(other, name))
+        assert not np.array_equal(getattr(one, name), getattr(seeded, name))
+
+
+def test_processes_share_the_batch_that_one_would_have():
+    whole = draw(400, VARIED, 9, seed=1, step=0)
+    parts = [whole.part(process, 2) for process in range(2)]
+    assert [len(part.rows) for part in parts] == [5, 4]
+    assert sorted(np.concatenate([part.rows for part in parts])) == sorted(whole.rows)
+    assert np.array_equal(parts[1].shift, whole.shift[1::2]) and np.array_equal(parts[1].prefix, whole.prefix[1::2])
+
+
+def test_shifts_and_prefixes_reach_their_limits_and_every_second_prefix_is_empty():
+    drawn = draw(4000, VARIED, 4000, seed=3, step=0)
+    assert (drawn.shift.min(), drawn.shift.max()) == (-3, 3)
+    assert set(drawn.prefix) == set(range(7))
+    assert abs((drawn.prefix == 0).mean() - (0.5 + 0.5 / 7)) < 0.03
+
+
+def test_measuring_looks_at_moments_spread_evenly_as_they_are():
+    few = spread(101, 5, VARIED)
+    assert few.rows.tolist() == [0, 25, 50, 75, 100]
+    assert not few.shift.any() and not few.prefix.any()
+    assert spread(3, 5, VARIED).rows.tolist() == [0, 1, 2]
+
+
+# ---- which episodes
+
+
+def test_episodes_are_held_out_as_a_whole_and_by_name(data):
+    train, held_out = split(data, 0.05)
+    assert (len(train), len(held_out)) == (1, 1) and sorted(train + held_out) == [0, 1]
+    assert split(data, 0.05) == (train, held_out)
+
+
+def test_too_few_episodes_are_refused(data, tmp_path):
+    export(single_episode(), tmp_path / "one", Shards(size=(32, 24)), rate=10)
+    with pytest.raises(EpisodeError, match="has 1 episodes; with 1 held out none is left"):
+        split(ShardDataset(tmp_path / "one"), 0.1)
+    with pytest.raises(EpisodeError, match="has 2 episodes; with 3 held out none is left"):
+        split(data, 1.5)
+
+
+def test_images_of_another_size_or_rate_and_missing_cameras_are_refused(data, tmp_path):
+    export(single_episode(), tmp_path / "other", Shards(size=(64, 48)), rate=5)
+    mixed = [(data, 0), (ShardDataset(tmp_path / "other"), 0)]
+    with pytest.raises(EpisodeError, match=r"32 x 24 px, 10 Hz; .*64 x 48 px, 5 Hz; export them with --size, --rate"):
+        Windows(mixed, VIDEO, None)
+    with pytest.raises(EpisodeError, match="camera 'top' is not in the data set; there are: gripper, left, right"):
+        Windows([(data, 0)], Framing(cameras=("gripper", "top")), None)
