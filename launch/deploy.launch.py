@@ -26,7 +26,9 @@ ARGUMENTS = (
     DeclareLaunchArgument("episodes", default_value="3", description="how many; 0: stay up for an operator"),
     DeclareLaunchArgument("seed", default_value="0", description="of the first episode's scenario; the next adds one"),
     split_argument("which objects and backgrounds are drawn"),
-    DeclareLaunchArgument("policy", default_value="demonstrator", description="a policy by name"),
+    DeclareLaunchArgument(
+        "policy", default_value="demonstrator", description="a policy by name, or the folder of a checkpoint"
+    ),
     DeclareLaunchArgument(
         "episode",
         default_value="",

@@ -16,7 +16,7 @@ from kinema import paths
 from kinema.apps import report, run_folder
 from kinema.clock import now_ns
 from kinema.errors import DeviceError
-from kinema.policies.registry import POLICIES, SIMULATOR_ONLY
+from kinema.policies.registry import SIMULATOR_ONLY
 from kinema_ros.parameters import Parameter
 from kinema_ros.script import ANSWER_TIMEOUT, START_TIMEOUT, Script, run
 
@@ -25,7 +25,7 @@ PARAMETERS = (
     Parameter("task", "pick_and_place", "task of the virtual cell"),
     Parameter("split", "train", "which scenarios", choices=("train", "unseen_objects", "unseen_background")),
     Parameter("seed", 0, "of the first scenario; the next adds one", 0, 2**31 - 1),
-    Parameter("policy", "demonstrator", "which policy is running", choices=tuple(POLICIES)),
+    Parameter("policy", "demonstrator", "which policy is running, as the policy node knows it"),
     Parameter("robot", "virtual_ur5e", "which robot stands in the cell"),
     Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
     Parameter("mode", "", "execution mode; '': the cell file's", choices=("", "overlap", "stop_and_go")),

@@ -61,7 +61,7 @@ class PolicyNode(Node):
     """Answers `policy/request` with `policy/chunk`, or with the reason in `policy/timing`."""
 
     PARAMETERS = (
-        Parameter("policy", "demonstrator", "which policy", choices=tuple(registry.POLICIES)),
+        Parameter("policy", "demonstrator", "a policy by name, or the folder of a checkpoint"),
         Parameter("episode", "", "folder of the recorded demonstration, for the policy replay"),
         Parameter("goal_image", "", "file of the goal image, for a policy that needs one"),
     )
