@@ -96,3 +96,13 @@ def test_f22_a_corrupt_file_is_refused_naming_it(tmp_path, text, wanted):
 
 def test_f22_an_absent_file_is_refused_naming_it(tmp_path):
     assert "No such file" in _refusal(tmp_path / "nothing.yaml")
+
+
+def test_serial_numbers_are_of_what_an_episode_needs():
+    cell = cell_file.load(SHIPPED)
+    by_hand, by_arm = cell.serials(handheld=True), cell.serials(handheld=False)
+    assert by_hand.keys() - by_arm.keys() == {"tracker"} and by_arm.keys() - by_hand.keys() == {"arm"}
+    assert by_hand.keys() & by_arm.keys() == {"gripper", "left", "right", "jaw", "load_cell"}
+    without = cell.model_copy(update={"devices": cell.devices.model_copy(update={"tracker": None})})
+    with pytest.raises(ConfigError, match=r"devices\.tracker is missing"):
+        without.serials(handheld=True)

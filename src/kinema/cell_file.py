@@ -14,6 +14,7 @@ from kinema.control.settings import ControlSettings
 from kinema.errors import ConfigError
 from kinema.interfaces import CommandKind
 from kinema.robots import ARMS
+from kinema.topics import CAMERAS
 
 VIRTUAL = paths.root() / "launch/cells/virtual.yaml"  # what commands without a robot run in
 
@@ -96,6 +97,20 @@ class Cell(_Section):
         if robot not in self.robots:
             raise ConfigError(f"cell {self.name!r} has no robot {robot!r}; allowed: {', '.join(self.robots)}")
         return robot
+
+    def serials(self, handheld: bool) -> dict[str, str]:
+        """Serial numbers, by role, of the devices whose calibration an episode by hand, or by the arm, needs.
+
+        Raises ConfigError for a cell that has no tracker to hold a gripper by.
+        """
+        devices = self.devices
+        found = {name: getattr(devices.cameras, name).serial for name in CAMERAS}
+        found |= {"jaw": devices.gripper.serial, "load_cell": devices.load_cell.serial}
+        if not handheld:
+            return {**found, "arm": devices.arm.serial}
+        if devices.tracker is None:
+            raise ConfigError(f"cell {self.name!r}: devices.tracker is missing; the handheld gripper needs one")
+        return {**found, "tracker": devices.tracker.serial}
 
     @property
     def calibration_folder(self) -> Path:

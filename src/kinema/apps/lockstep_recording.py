@@ -280,11 +280,7 @@ def _in_order(happening: _Happening) -> Iterator[tuple[_Moment, list[TrackedPose
 def record(recipe: Recipe, seed: int) -> Recorded:
     """Record the demonstration of a seed into its folder, which appears when it is whole; what is unfit leaves none."""
     cell = cell_file.load(recipe.cell)
-    serials = {name: getattr(cell.devices.cameras, name).serial for name in CAMERAS}
-    if cell.devices.tracker is None:
-        raise ConfigError(f"{recipe.cell}: devices.tracker is missing; a handheld gripper needs one")
-    serials |= {"jaw": cell.devices.gripper.serial, "tracker": cell.devices.tracker.serial}
-    bundle = load_bundle(cell.calibration_folder, serials)
+    bundle = load_bundle(cell.calibration_folder, cell.serials(handheld=True))
     target = folder(recipe, seed)
     drawn = scenario.draw(recipe.task, recipe.split, seed)
     draft = recipe.out / f".{recipe.task}_{recipe.split}_{seed}" / target.name

@@ -9,9 +9,8 @@ from kinema.episodes.facts import Facts, ImageFacts, ScenarioFacts, WorldFacts
 from kinema.episodes.pipeline import Encoding
 from kinema.episodes.provenance import calibration_origin, versions
 from kinema.episodes.surroundings import Surroundings
-from kinema.errors import CalibrationError, ConfigError
+from kinema.errors import CalibrationError
 from kinema.geometry import distance
-from kinema.topics import CAMERAS
 
 _SAME = 1e-9  # [m, rad] between equal transforms
 
@@ -26,24 +25,13 @@ class Setting:
     encoding: Encoding
     by_policy: bool
 
-    def serials(self) -> dict[str, str]:
-        """Serial numbers of the devices whose calibration an episode needs; raises ConfigError for a cell without."""
-        devices = self.cell.devices
-        found = {name: getattr(devices.cameras, name).serial for name in CAMERAS}
-        found |= {"jaw": devices.gripper.serial, "load_cell": devices.load_cell.serial}
-        if self.by_policy:
-            return {**found, "arm": devices.arm.serial}
-        if devices.tracker is None:
-            raise ConfigError(f"cell {self.cell.name!r}: devices.tracker is missing; the handheld gripper needs one")
-        return {**found, "tracker": devices.tracker.serial}
-
 
 class Papers:
     """Raises ConfigError for a cell that lacks a device."""
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._serials = setting.serials()
+        self._serials = setting.cell.serials(handheld=not setting.by_policy)
         self._files: list[tuple[Path, int]] | None = None
         self._bundle: Bundle | None = None
         self._unusable = ""
