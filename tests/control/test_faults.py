@@ -207,7 +207,7 @@ def test_f28_a_diverged_arm_is_a_fault(rig) -> None:
 
 
 def test_f29_targets_outside_are_clamped_and_reported(rig) -> None:
-    cell = playing(rig, way=np.array([[0.0, 0.0, -0.010 * i] for i in range(1, 33)]))
+    cell = playing(rig, way=np.array([[0.0, 0.0, -0.014 * i] for i in range(1, 33)]))
     cell.run(2.0)
     clamped = cell.said("clamped", "F29")
     assert clamped and "z = " in clamped[0]
@@ -218,7 +218,7 @@ def test_f29_targets_outside_are_refused_where_configured(rig) -> None:
     cell = rig(settings=ControlSettings(limits=Limits(on_workspace="refuse")))
     cell.start()
     cell.tick()
-    cell.tick(PlayChunk(cell.chunk([[0.0, 0.0, -0.010 * i] for i in range(1, 33)]), cell.last.request.id))
+    cell.tick(PlayChunk(cell.chunk([[0.0, 0.0, -0.014 * i] for i in range(1, 33)]), cell.last.request.id))
     assert "z = " in cell.said("chunk_rejected", "F29")[0] and cell.core.state is State.HOLDING
 
 
