@@ -22,8 +22,7 @@ from kinema.policies.action_unet import ActionUNetConfig
 from kinema.policies.actions import ActionSpace
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
-from kinema.policies.image_encoder import ImageEncoderConfig
-from kinema.policies.text import WordsConfig
+from kinema.policies.look import EyeConfig, LookConfig
 
 torch.set_num_threads(1)
 
@@ -183,10 +182,8 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path, capsys) -> Non
 def test_a_learned_policy_is_evaluated_with_and_without_its_eyes(tmp_path) -> None:
     torch.manual_seed(0)
     config = DiffusionPolicyConfig(
-        image=ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8),
-        text=WordsConfig(width=8),
+        eyes=LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, features=16),
         head=ActionUNetConfig(channels=(32, 64), step=16, rejoin=True),
-        guided=True,
         label=16,
         latency=0.15,
     )

@@ -10,7 +10,7 @@ from kinema.training import stages
 @pytest.fixture(scope="module")
 def networks() -> dict:
     """Each kind in each size, without memory for its weights."""
-    sizes = {"small": (96, 72), "full": (256, 256)}
+    sizes = {"small": (128, 96), "full": (256, 256)}
     with torch.device("meta"):
         return {key: stages.fresh(*key, None, 3, sizes[key[1]]) for key in {key[:2] for key in stages.RECIPES}}
 

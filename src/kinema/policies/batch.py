@@ -10,6 +10,7 @@ class Batch:
     """b moments t of a data set.
 
     now      (b, cameras, height, width, 3) uint8 RGB: the images at t, cameras in the checkpoint's order
+    state    (b, 10) float32: the tool's at t, as `kinema.policies.tool_state` has it; None: video alone
     future   (b, cameras, frames, height, width, 3) uint8 RGB: what came of them, one every `stride` steps, the first
              `stride` steps after t; None where no video is wanted
     text     b times the task in words
@@ -18,6 +19,7 @@ class Batch:
     """
 
     now: Tensor
+    state: Tensor | None
     future: Tensor | None
     text: tuple[str, ...]
     actions: Tensor | None

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from kinema.episodes.shards import ShardDataset
 from kinema.errors import EpisodeError
+from kinema.policies import tool_state
 from kinema.policies.actions import ActionSpace
 from kinema.policies.batch import Batch
 
@@ -160,6 +161,7 @@ class Windows:
         self._texts = [
             data.text(episode) for (data, episode), n in zip(episodes, lengths, strict=True) for _ in range(n - 1)
         ]
+        self._state = None if space is None else _states(episodes).to(self._device)
         self._actions = None if space is None else _actions(episodes, space).to(self._device)
         width, height = self.size
         needed = int(lengths.sum()) * len(framing.cameras) * width * height * 3
@@ -179,13 +181,14 @@ class Windows:
         if images is None:
             needed, steps = np.unique(steps, return_inverse=True)
             images = self._source.decode(needed).to(self._device)
-        shift = torch.from_numpy(drawn.shift).to(self._device)
+        shift, mine = (torch.from_numpy(part).to(self._device) for part in (drawn.shift, rows))
         cut = _cut(images, torch.from_numpy(steps).to(self._device), shift)
         return Batch(
             now=cut[:, 0],
+            state=None if self._state is None else self._state[mine],
             future=cut[:, 1:].transpose(1, 2) if self.framing.frames else None,
             text=tuple(self._texts[row] for row in rows),
-            actions=None if self._actions is None else self._actions[torch.from_numpy(rows).to(self._device)],
+            actions=None if self._actions is None else self._actions[mine],
             prefix=torch.from_numpy(drawn.prefix).to(self._device),
         )
 
@@ -208,6 +211,12 @@ def _free(device: torch.device) -> int:
 
 def _chunks(count: int, size: int) -> Iterator[range]:
     return (range(begin, min(begin + size, count)) for begin in range(0, count, size))
+
+
+def _states(episodes: Sequence[tuple[ShardDataset, int]]) -> Tensor:
+    """(moments, 10) float32."""
+    rows = [tool_state.recorded(data.state(episode)[:-1]) for data, episode in episodes]
+    return torch.from_numpy(np.concatenate(rows))
 
 
 def _actions(episodes: Sequence[tuple[ShardDataset, int]], space: ActionSpace) -> Tensor:

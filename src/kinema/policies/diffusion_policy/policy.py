@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from kinema.chunk import Observation, ObservationSpec, Prediction
-from kinema.policies import checkpoint, pictures, sampling
+from kinema.policies import checkpoint, pictures, sampling, tool_state
 from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import MODE, DiffusionPolicyConfig, DiffusionPolicyModel
@@ -16,7 +16,7 @@ NAME = "diffusion_policy"
 
 
 class DiffusionPolicy:
-    """Images and words in, nothing else: no pose, no force, no truth.
+    """Images, words and the tool's state in, nothing else: no force, no truth.
 
     What it draws follows from the seed and the number of chunks since `reset`. Steps that will have been played before
     the declared latency is over are committed; they are a condition and come back as they are.
@@ -58,7 +58,8 @@ class DiffusionPolicy:
         given = torch.zeros(1, space.horizon, known.shape[1], device=self._device)
         given[0, : len(known)] = known
         prefix = torch.tensor([len(known)], device=self._device)
-        return Batch(now[None], None, (observation.text,), given, prefix)
+        state = torch.from_numpy(tool_state.of(observation)).to(self._device)
+        return Batch(now[None], state[None], None, (observation.text,), given, prefix)
 
 
 def load(folder: Path, seed: int = 0, device: str = "cpu") -> DiffusionPolicy:

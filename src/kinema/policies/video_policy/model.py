@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.policies import sampling, text as words
+from kinema.policies import look, sampling, text as words
 from kinema.policies.action_unet import ActionUNet, action_loss, clean_actions, sample_actions
 from kinema.policies.actions import WIDTH
+from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
-from kinema.policies.image_encoder import ImageEncoder, ImageEncoderConfig
+from kinema.policies.look import Look
 from kinema.policies.pictures import signal
 from kinema.policies.video_policy import adapter, codec, unet
 from kinema.policies.video_policy.config import VideoPolicyConfig
@@ -53,26 +54,6 @@ class Noise(NamedTuple):
 
     video: Tensor
     actions: Tensor
-
-
-class _Look(nn.Module):
-    """Present images in all their detail, told by the text what to look for; not in the paper.
-
-    At a small size the codec leaves out what localising takes, and the video U-Net is no pre-trained one.
-    """
-
-    def __init__(
-        self, config: ImageEncoderConfig, text: words.Config, cameras: int, image_size: tuple[int, int]
-    ) -> None:
-        super().__init__()
-        self.views = nn.ModuleList(ImageEncoder(config, image_size, text.width) for _ in range(cameras))
-        self.text = words.encoder(text) if isinstance(text, words.WordsConfig) else None
-        self.features = cameras * config.features + text.width
-
-    def forward(self, images: Tensor, texts: Sequence[str], text: Tensor) -> Tensor:
-        """(b, features) of images (b, cameras, 3, height, width); `text` is not to be learned here."""
-        told = text.detach() if self.text is None else self.text(texts)
-        return torch.cat([*(view(images[:, i], told) for i, view in enumerate(self.views)), told], dim=1)
 
 
 class VideoPolicyModel(nn.Module):
@@ -109,9 +90,9 @@ class VideoPolicyModel(nn.Module):
         taps = self.unet.taps((self.latent[1], self.latent[2]))
         self.adapter = adapter.adapter(config.adapter, taps, cameras, config.frames, self.unet.label)
         condition = self.adapter.features
-        self.look: _Look | None = None
+        self.look: Look | None = None
         if config.look is not None:
-            self.look = _Look(config.look, config.text, cameras, image_size)
+            self.look = Look(config.look, cameras, image_size)
             condition += self.look.features
         self.head = ActionUNet(width, self.unet.label, condition, config.action)
         self.register_buffer("scale", torch.ones(()))  # of the latents that are denoised
@@ -139,8 +120,13 @@ class VideoPolicyModel(nn.Module):
         """AdamW's groups of what a stage trains, each with a factor `scale` on the learning rate."""
         video = [p for part in (self.unet, self.text) for p in part.parameters() if p.requires_grad]
         parts = [self.adapter, self.head, *([self.look] if self.look is not None else [])]
-        action = [parameter for part in parts for parameter in part.parameters()]
-        groups = [{"params": video, "scale": self.config.rates[0]}, {"params": action, "scale": self.config.rates[1]}]
+        grounded = look.grounded(self.look) if self.look is not None else []
+        known = {id(value) for value in grounded}
+        action = [value for part in parts for value in part.parameters() if id(value) not in known]
+        groups = [
+            {"params": some, "scale": scale}
+            for some, scale in zip((video, action, grounded), self.config.rates, strict=True)
+        ]
         return {"video": groups[:1], "action": groups[1:], "joint": groups}[stage]
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
@@ -149,7 +135,7 @@ class VideoPolicyModel(nn.Module):
         Without `batch.future` every moment is one whose video is all noise: enough for the stage `action`.
         """
         config, count, device = self.config, len(batch), batch.now.device
-        sight = self.see(batch.now, batch.text, config.stain, act=stage != "video")
+        sight = self.see(batch.now, batch.text, batch.state if stage != "video" else None, config.stain)
         sight = sight.where(torch.rand(count, device=device) >= config.drop)
         sigma = sampling.log_normal(torch.randn(count, device=device), *config.video_noise)
         read = torch.rand(count, device=device) < (config.read_share if batch.future is not None else 1.0)
@@ -169,18 +155,20 @@ class VideoPolicyModel(nn.Module):
 
     # ---- acting
 
-    def see(self, now: Tensor, texts: Sequence[str], stain: float = 0.0, act: bool = True) -> Sight:
+    def see(self, now: Tensor, texts: Sequence[str], state: Tensor | None, stain: float = 0.0) -> Sight:
         """Encode present images (b, cameras, height, width, 3) uint8 and texts.
 
+        state  (b, 10) of the tool; None: for a video alone, nothing is looked at for the actions
         stain  noise on what conditions
-        act    False: for a video alone, nothing is looked at for the actions
         """
         images = signal(now)
         stained = images + stain * torch.randn_like(images) if stain else images
         shown = self.codec.show(stained.flatten(0, 1)).unflatten(0, now.shape[:2])[:, self._view]
         text = self.text(texts)
-        look = self.look(images, texts, text) if act and self.look is not None else text[:, :0]
-        return Sight(shown, text, look)
+        seen = text[:, :0]
+        if self.look is not None and state is not None:
+            seen = self.look(varied(images) if self.training else images, self.look.read(texts), state)
+        return Sight(shown, text, seen)
 
     def noise(self, count: int, generator: torch.Generator) -> Noise:
         """Drawn on the generator's device; the video's comes first, so that it can be drawn again without actions."""
@@ -250,12 +238,12 @@ class VideoPolicyModel(nn.Module):
         """Actions (b, horizon, width) by a single pass, continuing the first `batch.prefix` of `batch.actions`."""
         noise = self.noise(len(batch), generator)
         given = torch.zeros_like(noise.actions) if batch.actions is None else batch.actions
-        return self.single(self.see(batch.now, batch.text), noise, given, batch.prefix)
+        return self.single(self.see(batch.now, batch.text, batch.state), noise, given, batch.prefix)
 
     @torch.no_grad()
     def imagine(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Images (b, cameras, frames, height, width, 3) uint8 of what is going to happen."""
-        sight = self.see(batch.now, batch.text, act=False)
+        sight = self.see(batch.now, batch.text, None)
         return self.decode(self.finish(sight, self.noise(len(batch), generator)), batch.now)
 
     # ---- parts

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kinema.chunk import Observation, ObservationSpec, Prediction
 from kinema.errors import CheckpointError, ConfigError, ObservationError
-from kinema.policies import checkpoint, pictures, sampling
+from kinema.policies import checkpoint, pictures, sampling, tool_state
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import Noise, Sight, VideoPolicyModel
@@ -27,7 +27,7 @@ _PAPER_STEPS = 30
 
 
 class VideoPolicy:
-    """Images and words in, nothing else: no pose, no force, no truth.
+    """Images, words and the tool's state in, nothing else: no force, no truth.
 
     What it draws follows from the seed and the number of chunks since `reset`. Steps that will have been played before
     the declared latency is over are committed; they are a condition and come back as they are.
@@ -104,7 +104,8 @@ class VideoPolicy:
         return (int(count), 1.0) if kind == "few" else (_PAPER_STEPS, self._model.config.guidance)
 
     def _sight(self, observation: Observation) -> Sight:
-        return self._model.see(self._now(observation)[None], (observation.text,))
+        state = torch.from_numpy(tool_state.of(observation)).to(self._device)
+        return self._model.see(self._now(observation)[None], (observation.text,), state[None])
 
     def _now(self, observation: Observation) -> Tensor:
         return pictures.newest(observation, self.spec.cameras, self.spec.image_size).to(self._device)
