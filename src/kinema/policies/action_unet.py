@@ -59,7 +59,8 @@ class LabelEmbedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
 
     def forward(self, label: Tensor) -> Tensor:
-        return self.layers(sinusoids(self.stretch * label, self.width))
+        waves = sinusoids(self.stretch * label, self.width)
+        return self.layers(waves.to(self.layers.get_parameter("0.weight").dtype))
 
 
 class _Convolution(nn.Sequential):
