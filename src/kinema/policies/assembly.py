@@ -18,12 +18,16 @@ PATIENCE = 0.5  # [s] of waiting for a complete moment before the request is rej
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One wish for a chunk; every image must have been acquired at `not_before_ns` [Kinema time] or later."""
+    """One wish for a chunk; every image must have been acquired at `not_before_ns` [Kinema time] or later.
+
+    `approval`: a person will look at the chunk, and at the video that goes with it, before it is played.
+    """
 
     id: int
     run: int
     not_before_ns: int
     text: str
+    approval: bool = False
 
 
 def committed_steps(playing: ActionChunk, step: int, count: int) -> ActionChunk | None:
