@@ -198,9 +198,10 @@ class Look(nn.Module):
     def matches(self, places: Sequence[Tensor], queries: Tensor) -> list[Tensor]:
         """Of each camera logarithms of probabilities (b, queries, h, w) that sum to 1 over the image."""
         found = []
-        for place in places:
-            score = self.sharpness * torch.einsum("bchw,bqc->bqhw", place.float(), queries)
-            found.append(score.flatten(2).log_softmax(dim=2).unflatten(2, score.shape[2:]))
+        with torch.autocast(queries.device.type, enabled=False):  # in 16 bits, neighbours of a large thing match alike
+            for place in places:
+                score = self.sharpness * torch.einsum("bchw,bqc->bqhw", place.float(), queries.float())
+                found.append(score.flatten(2).log_softmax(dim=2).unflatten(2, score.shape[2:]))
         return found
 
     def forward(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
