@@ -35,5 +35,6 @@ def restore(look: Look, folder: Path) -> str:
         content = file.read_bytes()
         look.load_state_dict(load(content))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{file}: does not fit this look: {error}; make one with `kinema ground`") from error
+        told = " ".join(str(error).split())[:300]  # torch names every weight, a line each
+        raise CheckpointError(f"{file}: does not fit this look: {told}; make one with `kinema ground`") from error
     return hashlib.sha256(content).hexdigest()
