@@ -69,7 +69,7 @@ def person(launch, tmp_path, video_checkpoint, connect) -> Person:
     stack = launch(episodes=0, policy=video_checkpoint, mode="single", require_approval="true", run_dir=tmp_path)
     graph = connect()
     known = {"executor/state", "cell/status", "policy/info"}
-    graph.wait(lambda: known <= graph.latest.keys(), stack.log.read_text(), 120)
+    graph.wait(lambda: known <= graph.latest.keys(), stack.log.read_text(), 180)
     return Person(graph)
 
 
