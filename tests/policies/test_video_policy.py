@@ -15,8 +15,10 @@ from kinema.policies.action_unet import ActionUNetConfig
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
+from kinema.policies.engines.graph import running
 from kinema.policies.look import EyeConfig, LookConfig
 from kinema.policies.text import WordsConfig
+from kinema.policies.video_policy import sampler
 from kinema.policies.video_policy.config import (
     BottlenecksConfig,
     FlatConfig,
@@ -124,7 +126,7 @@ def test_all_modes_act(learned):
     given = torch.zeros_like(batch.actions)
     with torch.no_grad():
         for steps, guidance in ((3, 1.0), (3, 2.0)):
-            found, _ = learned.joint(sight, noise, given, batch.prefix, steps, guidance)
+            found, _ = sampler.joint(running(learned), sight, noise, given, batch.prefix, steps, guidance)
             agreement = torch.corrcoef(torch.stack([found.flatten(), batch.actions.flatten()]))[0, 1]
             assert agreement > 0.7, (steps, guidance, agreement)
 
@@ -210,8 +212,8 @@ def test_what_is_denoised_has_unit_variance_and_decodes_to_what_happened(change)
     model, batch = fresh(change=change, codec=PatchesConfig(patch=8, predicted=64, shown=8)), moments(32)
     latents = model._encode(batch.now, batch.future)
     assert latents[:, 1:].std() == pytest.approx(1.0, abs=0.15)
-    assert (model.decode(latents, batch.now).float() - batch.future).abs().max() <= 1
-    still = model.decode(torch.zeros_like(latents), batch.now)
+    assert (sampler.decode(running(model), latents, batch.now).float() - batch.future).abs().max() <= 1
+    still = sampler.decode(running(model), torch.zeros_like(latents), batch.now)
     assert torch.equal(still[:, :, 0], batch.now) is change
 
 
@@ -321,7 +323,10 @@ def test_the_video_begins_with_what_is_seen_and_says_when_its_frames_are(folder)
     for camera in CAMERAS:
         assert prediction.video[camera].shape == (1 + FRAMES, SIZE[1], SIZE[0], 3)
         np.testing.assert_array_equal(prediction.video[camera][0], observation.images[camera][0])
-    assert set(prediction.timing) == {"look", "single", "imagine"}
+    assert set(prediction.timing) == {
+        *("read", "see", "video", "action"),
+        *("imagine see", "imagine video", "imagine decode", "imagine"),
+    }
 
 
 def test_committed_steps_come_back_as_they_are(folder):

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scenes": ("kinema.apps.scenes", "pictures of the virtual cell with captions, to learn words from"),
     "ground": ("kinema.apps.ground", "learn from captioned pictures what words mean, before a policy is trained"),
     "train": ("kinema.apps.train", "train a policy on exported demonstrations"),
+    "build-engine": ("kinema.apps.build_engine", "build a trained policy's engines for this machine"),
     "evaluate": ("kinema.apps.evaluate", "what a policy can do in the virtual cell"),
 }
 

@@ -26,6 +26,11 @@ def recorded(rows: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(rows, np.float32)[..., :WIDTH]
 
 
+def fixed() -> Tensor:
+    """(WIDTH,) of a tool that points down in front of the arm, open."""
+    return torch.tensor([0.4, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.08])
+
+
 class ToolState(nn.Module):
     """States (b, WIDTH) in numbers around 0; varied a little in training, by torch's global generator."""
 

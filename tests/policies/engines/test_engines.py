@@ -245,10 +245,11 @@ def test_what_passed_need_not_pass_again_until_something_changes(network, monkey
 
 
 @pytest.mark.parametrize("wrong", [torch.full((2, 4), torch.nan), torch.zeros(2, 3)])
-def test_f01_what_is_no_number_is_infinitely_wrong(wrong):
-    row = parity.Row(of="answer-2", output="velocity", error=0.0, bound=1e-4)
-    assert row.passed
-    assert parity._error(wrong, torch.ones(2, 4)) == float("inf")
+def test_f01_what_is_no_number_or_of_another_shape_never_passes(wrong):
+    error = parity._error(wrong, torch.ones(2, 4))
+    row = parity.Row(of="answer-2", output="velocity", error=error, bound=1e9)
+    with pytest.raises(EngineError, match="answer-2: velocity is off by inf"):
+        parity.judge([row], "onnxruntime")
 
 
 # ---- what can't be

@@ -13,6 +13,7 @@ from kinema.policies.action_unet import ActionUNet, ActionUNetConfig, LabelEmbed
 from kinema.policies.actions import WIDTH
 from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
+from kinema.policies.engines.graph import Part, Run, Tensors, running
 from kinema.policies.image_encoder import Encoders, EncodersConfig
 from kinema.policies.look import LookConfig
 from kinema.policies.pictures import signal
@@ -59,15 +60,20 @@ class DiffusionPolicyModel(nn.Module):
 
     frames, stride = 0, 1  # it learns from no video
     stages = ("action",)
+    narrow = ("label", "head")
 
     def __init__(self, config: DiffusionPolicyConfig, cameras: int, image_size: tuple[int, int]) -> None:
         """`image_size` width, height [px] of every camera's images."""
         super().__init__()
-        self.config = config
+        self.config, self.cameras, self.image_size = config, cameras, image_size
         self.prefix, self.latency = config.prefix, {MODE: config.latency}
         self.look = look.eyes(config.eyes, cameras, image_size)
         self.label = LabelEmbedding(config.label)
         self.head = ActionUNet(WIDTH, config.label, self.look.features, config.head)
+        self.parts = {
+            "see": Part(DiffusionPolicyModel._see, ("now", "told", "state"), ("condition",), narrow=False),
+            "action": Part(DiffusionPolicyModel._act, ("scaled", "label", "condition", "known"), ("velocity",)),
+        }
 
     def load_pretrained(self) -> None:
         """What a training begins with; raises CheckpointError naming the files that are missing."""
@@ -87,22 +93,47 @@ class DiffusionPolicyModel(nn.Module):
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """The head's loss; draws noise from torch's global generator."""
         assert batch.actions is not None and batch.state is not None
-        answer = self._answer(self.condition(batch.now, batch.text, batch.state))
-        return {"action": action_unet.action_loss(answer, batch.actions, batch.prefix)}
-
-    def condition(self, now: Tensor, texts: Sequence[str], state: Tensor) -> Tensor:
-        """What the actions depend on, (b, condition): images (b, cameras, height, width, 3) uint8, b texts, states."""
-        images = signal(now)
-        return self.look(varied(images) if self.training else images, self.look.read(texts), state)
+        (condition,) = self._see(batch.now, self.look.read(batch.text), batch.state)
+        return {"action": action_unet.action_loss(_answer(running(self), condition), batch.actions, batch.prefix)}
 
     @torch.no_grad()
     def act(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Actions (b, horizon, 11), normalised; of the batch's own actions only those of the prefix are looked at."""
         assert batch.actions is not None and batch.state is not None
+        told = self.look.read(batch.text)
         noise = torch.randn(batch.actions.shape, generator=generator, device=generator.device).to(batch.actions.device)
-        sigmas = sampling.karras(self.config.steps, high=self.config.sigma).to(noise.device)
-        answer = self._answer(self.condition(batch.now, batch.text, batch.state))
-        return action_unet.sample_actions(answer, noise, sigmas, batch.actions, batch.prefix)
+        return sample(running(self), self.config, batch.now, told, batch.state, noise, batch.actions, batch.prefix)
 
-    def _answer(self, condition: Tensor) -> action_unet.Answer:
-        return lambda scaled, label, known: self.head(scaled, self.label(label), condition, known)
+    # ---- parts
+
+    def _see(self, now: Tensor, told: Tensor, state: Tensor) -> Tensors:
+        """What the actions depend on, (b, condition): images (b, cameras, height, width, 3), read texts, states."""
+        images = signal(now)
+        return (self.look(varied(images) if self.training else images, told, state),)
+
+    def _act(self, scaled: Tensor, label: Tensor, condition: Tensor, known: Tensor) -> Tensors:
+        return (self.head(scaled, self.label(label), condition, known),)
+
+
+def sample(
+    run: Run,
+    config: DiffusionPolicyConfig,
+    now: Tensor,
+    told: Tensor,
+    state: Tensor,
+    noise: Tensor,
+    given: Tensor,
+    prefix: Tensor,
+) -> Tensor:
+    """Actions (b, horizon, 11) through the network's parts; the first `prefix` (b,) of them stay as they are `given`.
+
+    now    (b, cameras, height, width, 3) uint8; told: the texts, read; state (b, 10) of the tool
+    noise  (b, horizon, 11) of unit variance
+    """
+    (condition,) = run("see", now.float(), told, state)
+    sigmas = sampling.karras(config.steps, high=config.sigma).to(noise)
+    return action_unet.sample_actions(_answer(run, condition), noise, sigmas, given, prefix)
+
+
+def _answer(run: Run, condition: Tensor) -> action_unet.Answer:
+    return lambda scaled, label, known: run("action", scaled, label.contiguous(), condition, known)[0]

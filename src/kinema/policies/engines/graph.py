@@ -31,8 +31,11 @@ class Runner(Protocol):
 class Parted(Protocol):
     """A network with its parts by name, and the names of its submodules that 16 bits are enough for."""
 
-    parts: Mapping[str, "Part"]
-    narrow: Sequence[str]
+    @property
+    def parts(self) -> Mapping[str, "Part"]: ...
+
+    @property
+    def narrow(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ where a fault is; then what comes of a whole prediction, which says whether it m
 that it need not pass again before something changes: checkpoint, backend, machine, versions, or this code.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ Act = Callable[[Run], Mapping[str, Tensor]]  # a whole prediction on a fixed obs
 class Row(pydantic.BaseModel):
     """How far one output of a graph, or of a whole prediction, is from torch's; `error` over its largest value."""
 
-    model_config = yaml_file.STRICT
+    model_config = {**yaml_file.STRICT, "allow_inf_nan": True}
 
     of: str
     output: str
@@ -99,8 +100,12 @@ def known(file: Path, key: str) -> tuple[Row, ...] | None:
 
 
 def note(file: Path, key: str, rows: Sequence[Row]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(Parity(key=key, rows=tuple(rows)).model_dump_json(indent=1) + "\n")
+    """Write down what was found, if all of it passed; where nothing may be written it will have to be found again."""
+    if not all(row.passed for row in rows):
+        return
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(Parity(key=key, rows=tuple(rows)).model_dump_json(indent=1) + "\n")
 
 
 def _error(found: Tensor, right: Tensor) -> float:
