@@ -5,7 +5,7 @@
 One thread, one process for each row; what is built beforehand is built first. Times are of `predict` from images to
 chunk, of `read, see, video, action` the parts of the network, without the first predictions; memory is all that the
 process ever held, Python and libraries included, and on a GPU what torch held there. Without a checkpoint: a network of
-the small size with drawn weights, 96 x 72 pixels.
+the small size with drawn weights, 128 x 96 pixels.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
 
 _PARTS = ("read", "see", "video", "action")
-_CAMERAS, _SIZE = ("gripper", "left", "right"), (96, 72)
+_CAMERAS, _SIZE = ("gripper", "left", "right"), (128, 96)
 _SPACE = ActionSpace(horizon=32, dt=0.1, offset=0.1, executable=24, mean=(0.0,) * WIDTH, std=(0.1,) * WIDTH)
 _WARM_UP, _SECONDS = 2, 6.0  # predictions not counted; [s] of counting
 
