@@ -27,7 +27,7 @@ torch.set_num_threads(1)
 CAMERAS, SIZE, HORIZON = ("gripper", "left", "right"), (24, 18), 8
 BY = {"now": slice(0, 5), "state": slice(5, 9), "text": slice(9, 11)}  # which columns of an action follow from what
 TINY = DiffusionPolicyConfig(
-    eyes=LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, points=4, told=8, rough=2, features=32),
+    eyes=LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, inner=32, features=32),
     head=ActionUNetConfig(channels=(32, 64), step=16, rejoin=True),
     label=16,
     latency=0.15,
@@ -59,7 +59,7 @@ def learned() -> DiffusionPolicyModel:
     torch.manual_seed(0)
     model = DiffusionPolicyModel(TINY, len(CAMERAS), SIZE)
     optimiser = torch.optim.Adam(model.parameters_of("action"), 3e-3)
-    for _ in range(160):
+    for _ in range(260):
         loss = model.loss(moments(32), "action")["action"]
         optimiser.zero_grad()
         loss.backward()

@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 
 SIZE = (48, 36)
 EYE = EyeConfig(8, 16, 16)
-ONE = LookConfig(eyes=(EYE,), width=16, points=4, told=8, rough=2, features=32, longest=8)
+ONE = LookConfig(eyes=(EYE,), width=16, inner=32, features=32, longest=8)
 THREE = dataclasses.replace(ONE, eyes=(EYE, EyeConfig(8, 16, 16, 2), EyeConfig(8, 16, 16, 2)))
 COLOURS = ("red", "green")
 
@@ -118,6 +118,16 @@ def test_grounding_teaches_what_compares_words_and_places_and_nothing_else():
     assert look.grounded(Encoders(EncodersConfig(image=image, text=WordsConfig(width=8)), 1, SIZE)) == []
 
 
+def test_the_few_numbers_that_say_where_things_are_do_not_drown_in_the_others():
+    network, told = fresh(), fresh().read(["open it"] * 64)
+    glimpses = network.glimpse(torch.rand(64, 3, 3, SIZE[1], SIZE[0]), told)
+    network.fit(1e3 * glimpses + 5.0)
+    moved = network.loud * (1e3 * glimpses + 5.0 - network.centre) / network.spread
+    assert moved.mean(dim=0).abs().max() < 1e-2
+    positions = torch.arange(4)  # of the first camera: two queries, x and y
+    assert moved.std(dim=0)[positions].mean() > 3 * moved.std(dim=0)[6:].mean()
+
+
 def test_cameras_without_eyes_are_refused():
     with pytest.raises(ConfigError, match=r"look\.eyes: 3 of them, for 2 cameras"):
         Look(THREE, 2, SIZE)
@@ -133,7 +143,9 @@ def test_a_look_comes_back_from_its_file_as_it_was(tmp_path):
     assert not torch.equal(one.read(["open it"]), other.read(["open it"]))
     saved = look_file.save(tmp_path, one, {"steps": 3})
     assert look_file.restore(other, tmp_path) == saved == look_file.save(tmp_path, other, {"steps": 3})
-    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    taught = zip(look.grounded(one), look.grounded(other), strict=True)
+    assert all(torch.equal(value, restored) for value, restored in taught)
+    assert not torch.equal(one.join[0].weight, other.join[0].weight), "what a policy learns is not the file's"
     assert [file.name for file in tmp_path.iterdir()] == [look_file.NAME]
 
 

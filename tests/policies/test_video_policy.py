@@ -47,7 +47,7 @@ TINY = VideoPolicyConfig(
     latency={"single": 0.15, "few:2": 0.25, "paper": 4.0},
     rates=(1.0, 1.0, 1.0),
 )
-LOOK = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, points=4, told=8, rough=2, features=16)
+LOOK = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, inner=32, features=16)
 SPACE = ActionSpace(horizon=HORIZON, dt=0.1, offset=0.1, executable=6, mean=(0.1,) * WIDTH, std=(0.2,) * WIDTH)
 
 

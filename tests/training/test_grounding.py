@@ -16,7 +16,7 @@ from kinema.training.plan import Plan
 from kinema.training.scenes import Scenes
 
 SIZE, VIEWS = (48, 36), 2
-TINY = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 2, width=16, points=2, told=4, rough=1, features=8)
+TINY = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 2, width=16, inner=32, features=8)
 PLAN = Plan(grounding.STAGE, steps=150, batch=16, seed=3, rate=5e-3, warm_up=10, save=1000, measure=1000)
 
 

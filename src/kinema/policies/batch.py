@@ -15,6 +15,7 @@ class Batch:
              `stride` steps after t; None where no video is wanted
     text     b times the task in words
     actions  (b, horizon, 11) float32, normalised: the steps of the chunk that was right at t; None: video alone
+    glimpse  (b, length) float32: what a look that learns no more sees at t (`Look.glimpse`); None: look at `now`
     prefix   (b,) int64: how many of the first steps are committed already, given as a condition and not to be learned
     """
 
@@ -24,6 +25,7 @@ class Batch:
     text: tuple[str, ...]
     actions: Tensor | None
     prefix: Tensor
+    glimpse: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.now)

@@ -5,10 +5,11 @@ be taken, one where it goes. A network for each camera, which knows nothing of t
 a vector; the inner product of query and place says how well they match. So a word that was learned on one thing is
 understood on others, and one image teaches all the things in it (Shridhar et al. 2022, "CLIPort", for the idea).
 Where a query matches is read as an expected position (Finn et al. 2016, "Deep Spatial Autoencoders"), together with
-what is seen there. More such points, that no text asks for, and a coarse map tell of the rest.
+what is seen there; a coarse map tells of the rest.
 
-Where the matches belong can be learned by itself, from pictures of scenes (`kinema.training.grounding`): that stands in
-the place of the web's images and captions, which networks of the full size begin with.
+Where the matches belong is learned by itself, from pictures of scenes (`kinema.training.grounding`): that stands in the
+place of the web's images and captions, which networks of the full size begin with. What is read from the matches, the
+glimpse, then is the same whatever a policy learns; so a training may take every moment's glimpse once and keep it.
 """
 
 import math
@@ -28,7 +29,11 @@ from kinema.policies.tool_state import ToolState
 
 QUERIES = ("thing", "goal")  # what the first is to find: what is taken or opened; the second: where it goes
 
-_ROUGH = (6, 8)  # cells of the coarse map
+_ROUGH = (3, 4)  # cells of the coarse map
+_QUIET = 0.1  # spread of noise on what is glimpsed, in training, where its own is about 1
+
+# How loud each kind of number in a glimpse is: the few that say where things are must not drown in all the others.
+_LOUD = {"position": 1.0, "sure": 0.3, "told": 0.3, "rough": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,9 @@ class EyeConfig:
 
 @dataclass(frozen=True, slots=True)
 class LookConfig:
-    """`eyes` of the cameras in their order; `width` of words, queries and places; `points` that no text asks for.
+    """`eyes` of the cameras in their order; `width` of words, queries and places.
 
-    told      of what is seen where a query matches, so many numbers are kept; `rough` channels of the coarse map
-    features  length of the vector that comes out
+    inner     width of the layers that join what all cameras saw; features: length of the vector that comes out
     state     whether the tool's pose and opening are known besides the images
     longest   text in words
     """
@@ -57,9 +61,7 @@ class LookConfig:
     kind: Literal["look"] = "look"
     eyes: tuple[EyeConfig, ...] = (EyeConfig(24, 40, 80), EyeConfig(16, 32, 48, 2), EyeConfig(16, 32, 48, 2))
     width: int = 64
-    points: int = 12
-    told: int = 24
-    rough: int = 4
+    inner: int = 512
     features: int = 256
     state: bool = True
     longest: int = 24
@@ -164,28 +166,40 @@ class _Points(nn.Module):
 class Look(nn.Module):
     """Images, a text and the tool's state as one vector, and where the text's things are in every view."""
 
+    centre: Tensor
+    spread: Tensor
+    loud: Tensor
+
     def __init__(self, config: LookConfig, cameras: int, image_size: tuple[int, int]) -> None:
         """`image_size` width, height [px] of every image; raises ConfigError for a number of cameras without eyes."""
         super().__init__()
         if cameras != len(config.eyes):
             raise ConfigError(f"look.eyes: {len(config.eyes)} of them, for {cameras} cameras")
         self.config, self.features = config, config.features
-        self.text = len(QUERIES) * config.width
         self.reader = _Reader(config.width, config.longest)
         self.eyes = nn.ModuleList(_Eye(eye, config.width) for eye in config.eyes)
         self.sharpness = nn.Parameter(torch.tensor(0.3))
-        self.points = nn.ModuleList(nn.Conv2d(config.width, config.points, 1) for _ in config.eyes)
-        self.rough = nn.ModuleList(nn.Conv2d(config.width, config.rough, 1) for _ in config.eyes)
-        self.told = nn.Linear(config.width, config.told)
         self.position = _Points()
-        view = len(QUERIES) * (3 + config.told) + 2 * config.points + config.rough * math.prod(_ROUGH)
-        self.views = nn.ModuleList(nn.Linear(view, config.width) for _ in config.eyes)
-        width = cameras * config.width + self.text + (tool_state.WIDTH if config.state else 0)
-        self.join = nn.Sequential(
-            nn.Linear(width, config.features), nn.SiLU(), nn.Linear(config.features, config.features), nn.SiLU(),
-            nn.Linear(config.features, config.features),
-        )  # fmt: skip
+        queries = len(QUERIES)
+        kinds = {"position": 2 * queries, "sure": queries, "told": queries * config.width}
+        kinds["rough"] = config.width * math.prod(_ROUGH)
+        loud = torch.cat([torch.full((count,), _LOUD[kind]) for kind, count in kinds.items()]).repeat(cameras)
+        self.register_buffer("loud", loud, persistent=False)
+        self.register_buffer("centre", torch.zeros(len(loud)))
+        self.register_buffer("spread", torch.ones(len(loud)))
         self.state = ToolState() if config.state else None
+        width = len(loud) + queries * config.width + (tool_state.WIDTH if config.state else 0)
+        self.join = nn.Sequential(
+            *(nn.Linear(width, config.inner), nn.SiLU()),
+            *(nn.Linear(config.inner, config.inner), nn.SiLU()),
+            nn.Linear(config.inner, config.features),
+        )
+
+    @torch.no_grad()
+    def fit(self, glimpses: Tensor) -> None:
+        """Take the mean and spread of glimpses (n, length) for those that are expected."""
+        self.centre.copy_(glimpses.mean(dim=0))
+        self.spread.copy_(glimpses.std(dim=0).clamp(min=1e-2))
 
     def read(self, texts: Sequence[str]) -> Tensor:
         """The queries (b, queries, width) of b texts; raises ObservationError for a text that is empty or too long."""
@@ -204,21 +218,24 @@ class Look(nn.Module):
                 found.append(score.flatten(2).log_softmax(dim=2).unflatten(2, score.shape[2:]))
         return found
 
+    def glimpse(self, images: Tensor, told: Tensor) -> Tensor:
+        """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, by read texts."""
+        places, seen = self.places(images), []
+        for place, match in zip(places, self.matches(places, told), strict=True):
+            shares, place = match.exp(), place.float()
+            there = (shares.flatten(2).unsqueeze(1) * place.flatten(2).unsqueeze(2)).sum(dim=3).transpose(1, 2)
+            rough = functional.adaptive_avg_pool2d(place, _ROUGH)
+            seen += [self.position(match), shares.flatten(2).amax(dim=2), there, rough]
+        return torch.cat([part.flatten(1) for part in seen], dim=1)
+
+    def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:
+        """(b, features) of a glimpse, read texts (b, queries, width), and states (b, 10) of the tool."""
+        seen = (glimpse - self.centre) / self.spread
+        if self.training:
+            seen = seen + _QUIET * torch.randn_like(seen)
+        known = [self.loud * seen, functional.normalize(told, dim=2).flatten(1)]
+        return self.join(torch.cat([*known, *([self.state(state)] if self.state is not None else [])], dim=1))
+
     def forward(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """(b, features) of images (b, cameras, 3, height, width), -1 to 1, read texts, states (b, 10) of the tool."""
-        places = self.places(images)
-        matches = self.matches(places, told)
-        seen = [self._view(i, place, match) for i, (place, match) in enumerate(zip(places, matches, strict=True))]
-        if self.state is not None:
-            seen.append(self.state(state))
-        return self.join(torch.cat([*seen, told.flatten(1)], dim=1))
-
-    def _view(self, camera: int, place: Tensor, match: Tensor) -> Tensor:
-        shares = match.exp()
-        told = self.told(torch.einsum("bqhw,bchw->bqc", shares, place.float()))
-        points = self.points[camera](place).float()
-        points = self.position(points.flatten(2).log_softmax(dim=2).unflatten(2, points.shape[2:]))
-        rough = functional.adaptive_avg_pool2d(self.rough[camera](place).float(), _ROUGH)
-        sure = shares.flatten(2).amax(dim=2)
-        parts = (self.position(match), sure, told, points, rough)
-        return self.views[camera](torch.cat([part.flatten(1) for part in parts], dim=1))
+        return self.tell(self.glimpse(images, told), told, state)

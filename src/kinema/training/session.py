@@ -75,6 +75,10 @@ class Session:
         state = folder / STATE
         if not state.exists() and self._before is None:
             self._prepare()
+        if getattr(self.model, "still", False) and order.stage != "video":
+            for windows in (self.windows, self.held_out):
+                windows.glimpse(self.model.eval().glimpse)
+            self.model.train()
         self.training = Training(self.model, plan, accelerator, state, self._told())
 
     def run(self, watcher: Watcher, stopped: Callable[[], bool] = lambda: False) -> bool:

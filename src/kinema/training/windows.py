@@ -9,7 +9,7 @@ import concurrent.futures
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,12 @@ def _order(moments: int, seed: int, epoch: int) -> Rows:
 def spread(moments: int, count: int, framing: Framing) -> Draw:
     """Up to `count` moments evenly over all, as they are: for measuring."""
     rows = np.unique(np.linspace(0, moments - 1, min(count, moments)).round().astype(np.int64))
-    return Draw(rows, np.zeros((len(rows), len(framing.cameras), 2), np.int64), np.zeros(len(rows), np.int64))
+    return Draw(rows, *_plain(len(rows), framing))
+
+
+def _plain(count: int, framing: Framing) -> tuple[Rows, Rows]:
+    """No shift, no prefix."""
+    return np.zeros((count, len(framing.cameras), 2), np.int64), np.zeros(count, np.int64)
 
 
 def split(data: ShardDataset, share: float) -> tuple[list[int], list[int]]:
@@ -169,8 +174,17 @@ class Windows:
         if needed <= (_SHARE * _free(self._device) if memory is None else 1e9 * memory):
             self._images = self._decode_all(int(lengths.sum()))
 
+        self._glimpses: Tensor | None = None
+
     def __len__(self) -> int:
         return len(self._steps)
+
+    def glimpse(self, see: Callable[[Batch], Tensor]) -> None:
+        """Have `see` look at every moment once, as it is; batches have what it saw from now on."""
+        rows = (
+            Draw(np.arange(some.start, some.stop), *_plain(len(some), self.framing)) for some in _chunks(len(self), 64)
+        )
+        self._glimpses = torch.cat([see(self.batch(drawn)) for drawn in rows])
 
     def batch(self, drawn: Draw) -> Batch:
         """The moments drawn, on the device."""
@@ -190,6 +204,7 @@ class Windows:
             text=tuple(self._texts[row] for row in rows),
             actions=None if self._actions is None else self._actions[mine],
             prefix=torch.from_numpy(drawn.prefix).to(self._device),
+            glimpse=None if self._glimpses is None else self._glimpses[mine],
         )
 
     def _decode_all(self, steps: int) -> Tensor:

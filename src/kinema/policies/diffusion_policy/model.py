@@ -15,7 +15,7 @@ from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
 from kinema.policies.engines.graph import Part, Run, Tensors, running
 from kinema.policies.image_encoder import Encoders, EncodersConfig
-from kinema.policies.look import LookConfig
+from kinema.policies.look import Look, LookConfig
 from kinema.policies.pictures import signal
 
 MODE = "sample"  # the baseline's only inference mode
@@ -28,7 +28,7 @@ class DiffusionPolicyConfig(pydantic.BaseModel):
     label    length of the noise level's vector
     prefix   the most steps that may be committed already
     steps    of the sampler, from level `sigma` down
-    grounded_rate  factor on the learning rate of what has learned what words mean, before this training
+    grounded_rate  factor on the learning rate of what has learned what words mean before; 0: it stays as it is
     latency  [s] to declare in lockstep
     """
 
@@ -40,7 +40,7 @@ class DiffusionPolicyConfig(pydantic.BaseModel):
     prefix: int = 4
     steps: int = 10
     sigma: float = 80.0
-    grounded_rate: float = 0.2
+    grounded_rate: float = 1.0
     latency: float
 
     @classmethod
@@ -52,7 +52,7 @@ class DiffusionPolicyConfig(pydantic.BaseModel):
     def small(cls) -> Self:
         """Trains on a laptop, needs no download."""
         head = ActionUNetConfig(channels=(64, 128), step=64, rejoin=True)
-        return cls(eyes=LookConfig(), head=head, label=64, latency=0.1)
+        return cls(eyes=LookConfig(), head=head, label=64, grounded_rate=0.0, latency=0.1)
 
 
 class DiffusionPolicyModel(nn.Module):
@@ -81,19 +81,37 @@ class DiffusionPolicyModel(nn.Module):
             self.look.load_pretrained()
 
     def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
-        """Nothing has to be fitted before the training."""
+        """Fit what is not learned, from moments of the data set."""
+        if isinstance(self.look, Look):
+            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))
+
+    @property
+    def still(self) -> bool:
+        """Whether what it sees of a moment stays the same while it learns."""
+        return isinstance(self.look, Look) and self.config.grounded_rate == 0.0
+
+    @torch.no_grad()
+    def glimpse(self, batch: Batch) -> Tensor:
+        """(b, length) of moments as they are."""
+        assert isinstance(self.look, Look)
+        return self.look.glimpse(signal(batch.now), self.look.read(batch.text)).float()
 
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
         """What a stage trains, as groups of an optimiser."""
         grounded = look.grounded(self.look)
         known = {id(value) for value in grounded}
         others = [value for value in self.parameters() if value.requires_grad and id(value) not in known]
-        return [{"params": others}, {"params": grounded, "scale": self.config.grounded_rate}]
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": grounded, "scale": self.config.grounded_rate}]
+        return groups[:1] if self.still else groups
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """The head's loss; draws noise from torch's global generator."""
         assert batch.actions is not None and batch.state is not None
-        (condition,) = self._see(batch.now, self.look.read(batch.text), batch.state)
+        told = self.look.read(batch.text)
+        if batch.glimpse is not None and isinstance(self.look, Look):
+            condition = self.look.tell(batch.glimpse, told, batch.state)
+        else:
+            (condition,) = self._see(batch.now, told, batch.state)
         return {"action": action_unet.action_loss(_answer(running(self), condition), batch.actions, batch.prefix)}
 
     @torch.no_grad()

@@ -119,7 +119,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     stop_gradient    the video U-Net learns from videos alone (the paper, section 3.3)
     latency          [s] to declare in lockstep, by mode; the modes that there are
     rates            factors on the learning rate: of text and video U-Net; of adapter, look and action U-Net; of what
-                     the look has learned before
+                     the look has learned before, 0: that stays as it is
     """
 
     model_config = yaml_file.STRICT
@@ -175,5 +175,5 @@ class VideoPolicyConfig(pydantic.BaseModel):
             action_sigma=80.0,
             read_share=0.5,
             latency=dict(_SMALL_LATENCY),
-            rates=(1.0, 1.0, 0.2),
+            rates=(1.0, 1.0, 0.0),
         )

@@ -85,6 +85,8 @@ class VideoPolicyModel(nn.Module):
     @torch.no_grad()
     def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
         """Fit what is not learned, from moments of the data set."""
+        if self.look is not None:
+            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))
         images = torch.cat([batch.now.flatten(0, 1) for batch in batches])
         self.codec.fit(signal(images).to(self._view.device))
         if self.config.change:
@@ -108,7 +110,20 @@ class VideoPolicyModel(nn.Module):
             {"params": some, "scale": scale}
             for some, scale in zip((video, action, grounded), self.config.rates, strict=True)
         ]
+        if not self.config.rates[2]:
+            groups.pop()
         return {"video": groups[:1], "action": groups[1:], "joint": groups}[stage]
+
+    @property
+    def still(self) -> bool:
+        """Whether what its look sees of a moment stays the same while it learns."""
+        return self.look is not None and not self.config.rates[2]
+
+    @torch.no_grad()
+    def glimpse(self, batch: Batch) -> Tensor:
+        """(b, length) of moments as they are."""
+        assert self.look is not None
+        return self.look.glimpse(signal(batch.now), self.look.read(batch.text)).float()
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Losses to be added up; equations 4 and 5. Draws come from torch's global generator.
@@ -116,7 +131,8 @@ class VideoPolicyModel(nn.Module):
         Without `batch.future` every moment is one whose video is all noise: enough for the stage `action`.
         """
         config, count, device = self.config, len(batch), batch.now.device
-        sight = self.see(batch.now, batch.text, batch.state if stage != "video" else None, config.stain)
+        state = batch.state if stage != "video" else None
+        sight = self.see(batch.now, batch.text, state, config.stain, batch.glimpse)
         sight = sight.where(torch.rand(count, device=device) >= config.drop)
         sigma = sampling.log_normal(torch.randn(count, device=device), *config.video_noise)
         read = torch.rand(count, device=device) < (config.read_share if batch.future is not None else 1.0)
@@ -140,16 +156,27 @@ class VideoPolicyModel(nn.Module):
         """Of b texts; raises ObservationError for one that is empty or too long."""
         return Told(self.text(texts), None if self.look is None else self.look.read(texts))
 
-    def see(self, now: Tensor, texts: Sequence[str], state: Tensor | None, stain: float = 0.0) -> Sight:
+    def see(
+        self,
+        now: Tensor,
+        texts: Sequence[str],
+        state: Tensor | None,
+        stain: float = 0.0,
+        glimpse: Tensor | None = None,
+    ) -> Sight:
         """Encode present images (b, cameras, height, width, 3) uint8 and texts.
 
         state  (b, 10) of the tool; None: for a video alone, nothing is looked at for the actions
         stain  noise on what conditions
+        glimpse  (b, length) where it is known already what the look sees
         """
         text = self.text(texts)
         if self.look is None or state is None:
             (shown,) = self._see(now, stain=stain)
             return Sight(shown, text, text[:, :0])
+        if glimpse is not None:
+            (shown,) = self._see(now, stain=stain)
+            return Sight(shown, text, self.look.tell(glimpse, self.look.read(texts), state))
         shown, looked = self._see(now, self.look.read(texts), state, stain)
         return Sight(shown, text, looked)
 
