@@ -16,6 +16,7 @@ from kinema.apps.trials import PURPOSES
 from kinema.episodes.export import export
 from kinema.episodes.reader import find
 from kinema.episodes.shards import Shards
+from kinema.geometry import rotation_from_6d
 from kinema.policies import checkpoint, look_file
 from kinema.training import scenes
 from kinema.virtual import objects, scenario
@@ -47,7 +48,7 @@ def pictures(tmp_path_factory) -> Path:
 def test_pictures_and_captions_are_the_same_whichever_process_draws_them_when(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(app, "on_all_cores", lambda draw, rows, jobs: (draw(*row) for row in reversed(rows)))
     one, other = scenes.read(pictures), draw(tmp_path, jobs=1)
-    for name in ("images", "frames", "places"):
+    for name in ("images", "states", "frames", "places", "offsets"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     assert one.texts == other.texts and one.fingerprint == other.fingerprint
     assert one.images.shape == (4, 3, 48, 64, 3) and len({image.tobytes() for image in one.images}) == 4
@@ -106,6 +107,18 @@ def test_a_caption_s_places_are_where_its_things_are(task, monkeypatch):
     assert seen >= 10 and hits >= 0.9 * seen, (hits, seen)
 
 
+def test_offsets_lead_from_the_tool_to_the_thing(pictures):
+    found = scenes.read(pictures)
+    T_base_tcp = np.tile(np.eye(4), (len(found.states), 1, 1))
+    T_base_tcp[:, :3, :3], T_base_tcp[:, :3, 3] = rotation_from_6d(found.states[:, 3:9]), found.states[:, :3]
+    things = np.einsum("mij,mj->mi", T_base_tcp[found.frames][:, :3], np.insert(found.offsets[:, 0], 3, 1.0, axis=1))
+    for text in set(found.texts):  # wherever it is seen from, a thing stands where it stands, on the table
+        where = things[[told == text for told in found.texts]]
+        assert np.ptp(where, axis=0).max() < 1e-5 and 0.0 < where[0, 2] < 0.4 and 0.2 < where[0, 0] < 0.8
+    goal = np.isfinite(found.offsets[:, 1]).all(axis=1)
+    assert goal.tolist() == [text.startswith("put") for text in found.texts]
+
+
 @pytest.mark.parametrize("size", ["128", "128x128", "8x6", "axb"])
 def test_a_size_that_the_cameras_have_not_is_refused(size, tmp_path, capsys):
     with pytest.raises(SystemExit):
@@ -119,7 +132,7 @@ def test_a_size_that_the_cameras_have_not_is_refused(size, tmp_path, capsys):
 def test_a_training_begins_with_what_was_learned_from_pictures(pictures, tmp_path, capsys):
     ground = ["ground", "--scenes", str(pictures), "--out", str(tmp_path / "look")]
     assert cli.main([*ground, "--steps", "2", "--batch", "2"]) == 0
-    assert "found where it is: thing_0" in " ".join(capsys.readouterr().err.split())
+    assert "found where it is (%), missed by (mm): thing_0" in " ".join(capsys.readouterr().err.split())
     file = tmp_path / "look" / look_file.NAME
     learned = load_file(file)
     export(find(RECORDED), tmp_path / "set", Shards(size=(64, 48)), rate=10)

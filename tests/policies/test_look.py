@@ -113,19 +113,20 @@ def test_grounding_teaches_what_compares_words_and_places_and_nothing_else():
     network = fresh()
     taught = {id(value) for value in look.grounded(network)}
     names = {name.partition(".")[0] for name, value in network.named_parameters() if id(value) in taught}
-    assert names == {"sharpness", "eyes", "reader"}
+    assert names == {"sharpness", "eyes", "reader", "locate"}
     image = ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8)
     assert look.grounded(Encoders(EncodersConfig(image=image, text=WordsConfig(width=8)), 1, SIZE)) == []
 
 
 def test_the_few_numbers_that_say_where_things_are_do_not_drown_in_the_others():
     network, told = fresh(), fresh().read(["open it"] * 64)
-    glimpses = network.glimpse(torch.rand(64, 3, 3, SIZE[1], SIZE[0]), told)
+    glimpses = network.glimpse(torch.rand(64, 3, 3, SIZE[1], SIZE[0]), told, torch.rand(64, 10))
     network.fit(1e3 * glimpses + 5.0)
     moved = network.loud * (1e3 * glimpses + 5.0 - network.centre) / network.spread
     assert moved.mean(dim=0).abs().max() < 1e-2
     positions = torch.arange(4)  # of the first camera: two queries, x and y
-    assert moved.std(dim=0)[positions].mean() > 3 * moved.std(dim=0)[6:].mean()
+    assert moved.std(dim=0)[positions].mean() > 3 * moved.std(dim=0)[6:902].mean()
+    assert moved.std(dim=0)[-6:].mean() > moved.std(dim=0)[positions].mean()  # how far off both are
 
 
 def test_cameras_without_eyes_are_refused():

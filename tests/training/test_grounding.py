@@ -25,6 +25,7 @@ def drawn(count: int) -> Scenes:
     rng = np.random.default_rng(0)
     images = np.zeros((count, 2, SIZE[1], SIZE[0], 3), np.uint8)
     places = np.full((2 * count, 2, 2, 2), np.nan, np.float32)
+    offsets = np.full((2 * count, 2, 3), np.nan, np.float32)
     for picture, camera in np.ndindex(count, 2):
         for colour, cell in enumerate(rng.choice(108, 2, replace=False)):
             x, y = 4 * (cell % 12), 4 * (cell // 12)
@@ -33,8 +34,10 @@ def drawn(count: int) -> Scenes:
             places[2 * picture, camera, colour] = place  # the red one onto the green one
             if colour == 1:
                 places[2 * picture + 1, camera, 0] = place
+    offsets[..., :2], offsets[..., 2:] = 0.2 * places[:, 0], 0.0 * places[:, 0, :, :1]  # as the first camera sees it
     texts = ["put the red one onto the green one", "take the green one"] * count
-    return Scenes({"views": VIEWS}, images, np.arange(2 * count) // 2, places, texts)
+    states = np.zeros((count, 10), np.float32)
+    return Scenes({"views": VIEWS}, images, states, np.arange(2 * count) // 2, places, offsets, texts)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_scenes_are_held_out_with_all_their_views(pictures):
 def test_a_step_has_its_own_pictures_with_captions_of_theirs_whenever_it_is_drawn(pictures):
     captions = Captions(pictures, np.arange(50, 60), shift=0)
     one, again, other = (captions.draw(6, 1, step) for step in (4, 4, 5))
-    for name in ("images", "places"):
+    for name in ("images", "states", "places", "offsets"):
         assert np.array_equal(getattr(one, name), getattr(again, name), equal_nan=True)
     assert one.texts == again.texts and len(one.texts) == 6 * grounding.CAPTIONS
     assert not torch.equal(one.images, other.images)
@@ -79,7 +82,8 @@ def test_moved_images_move_their_places_and_those_that_leave_are_out_of_sight():
     for picture, camera in np.ndindex(64, 2):
         images[picture, camera, at[picture, camera, 1], at[picture, camera, 0]] = 255
     places = np.repeat(((2 * at + 1) / SIZE - 1)[:, :, None], 2, axis=2).astype(np.float32)
-    scenes = Scenes({"views": 1}, images, np.arange(64), places, ["open it"] * 64)
+    nowhere = np.zeros((64, 10), np.float32), np.full((64, 2, 3), np.nan, np.float32)
+    scenes = Scenes({"views": 1}, images, nowhere[0], np.arange(64), places, nowhere[1], ["open it"] * 64)
     batch = Captions(scenes, np.arange(64), shift=5).draw(64, 0, 0)
     found = ((batch.places[:, 0, :, 0] + 1) / 2 * torch.tensor(SIZE) - 0.5).numpy()
     gone = np.isnan(found).any(axis=2)
@@ -116,10 +120,13 @@ def test_what_is_out_of_sight_teaches_nothing(pictures):
     images[:4, 1] = 77
     other = dataclasses.replace(hidden, images=images)
     before, after = model.loss(hidden, grounding.STAGE), model.loss(other, grounding.STAGE)
-    assert set(before) == {"thing", "goal"}
-    assert all(torch.equal(before[query], after[query]) and before[query].isfinite() for query in before)
-    assert all(before[query] != model.loss(batch, grounding.STAGE)[query] for query in before)
-    nothing = Captioned(batch.images, batch.texts, torch.full_like(places, torch.nan))
+    assert set(before) == {"thing", "goal", "offset"}
+    matched = ("thing", "goal")
+    assert all(torch.equal(before[query], after[query]) and before[query].isfinite() for query in matched)
+    assert all(before[query] != model.loss(batch, grounding.STAGE)[query] for query in matched)
+    assert before["offset"] != after["offset"], "how far off a thing is, is known whatever is in sight"
+    gone = torch.full_like(places, torch.nan), torch.full_like(batch.offsets, torch.nan)
+    nothing = dataclasses.replace(batch, places=gone[0], offsets=gone[1])
     assert all(loss == 0 for loss in model.loss(nothing, grounding.STAGE).values())
 
 
@@ -134,8 +141,10 @@ def test_it_learns_where_the_named_things_are_and_says_how_often_it_is_right(pic
     assert run.run(lambda step, piece: captions.draw(PLAN.batch, PLAN.seed, step), Watcher())
     with run.averaged() as model:
         after = grounding.measured(model, held_out)
-    assert set(after) == {"thing_0", "goal_0", "thing_1", "goal_1"}
-    assert max(before.values()) < 0.5 and min(after.values()) > 0.8, (before, after)
+    shares = ("thing_0", "goal_0", "thing_1", "goal_1")
+    assert set(after) == {*shares, "thing_mm", "goal_mm"}
+    assert max(before[share] for share in shares) < 0.5 and min(after[share] for share in shares) > 0.8, (before, after)
+    assert before["thing_mm"] > 80 and after["thing_mm"] < 40, (before, after)
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(pictures, tmp_path):

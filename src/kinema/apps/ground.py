@@ -18,7 +18,7 @@ from kinema.training.grounding import Captioned, Captions, Grounding
 from kinema.training.loop import Training, Watcher
 from kinema.training.plan import Plan
 
-_SHIFT = 0.04  # [-] of an image's width that it is moved by at most
+_SHIFT = 0.008  # [-] of an image's width that it is moved by at most: offsets stay as they are
 
 
 class _Measured(Watcher):
@@ -30,8 +30,10 @@ class _Measured(Watcher):
 
     def looked(self, step: int, model: Any) -> None:
         self.latest = grounding.measured(model, self._held_out)
-        told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in self.latest.items())
-        self._console.print(f"step {step}, found where it is: {told}", soft_wrap=True)
+        told = ", ".join(
+            f"{name} {value if name.endswith('mm') else 100 * value:.0f}" for name, value in self.latest.items()
+        )
+        self._console.print(f"step {step}, found where it is (%), missed by (mm): {told}", soft_wrap=True)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kinema.apps.cli import positive
 from kinema.apps.console import console
 from kinema.apps.rollouts import on_all_cores
-from kinema.geometry import Array, Pose, so3_exp
+from kinema.chunk import Image
+from kinema.geometry import Array, Pose, rotation_6d, so3_exp
 from kinema.robots import GRIPPER
 from kinema.topics import CAMERAS
 from kinema.training import scenes
@@ -45,13 +46,18 @@ _TILT = 0.37  # [rad] by which it leans towards a cabinet at most
 
 
 class _Shot(NamedTuple):
-    """Pictures (k, cameras, height, width, 3) of one scene, captions, and their places (k, captions, cameras, 2, 2)."""
+    """Pictures (k, cameras, height, width, 3) of one scene and captions, as in `kinema.training.scenes`.
+
+    states (k, 10); places (k, captions, cameras, queries, 2); offsets (k, captions, queries, 3)
+    """
 
     task: str
     seed: int
     images: NDArray[np.uint8]
+    states: NDArray[np.float32]
     texts: tuple[str, ...]
     places: NDArray[np.float32]
+    offsets: NDArray[np.float32]
 
 
 def _captions(drawn: Scenario, world: HandheldWorld) -> Iterator[tuple[str, Array, Array | None]]:
@@ -118,19 +124,28 @@ def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
     texts, things, goals = zip(*_captions(drawn, world), strict=True)
     targets = np.array([[thing, thing if goal is None else goal] for thing, goal in zip(things, goals, strict=True)])
     eyes = CellRenderer(world.model, _RENDERED, noise.load().camera, seed)
-    images, places = [], []
+    images: list[list[Image]] = []
+    states: list[list[float]] = []
+    places: list[NDArray[np.float32]] = []
+    offsets: list[Array] = []
     try:
         for view in range(views):
             pose = _viewpoint(targets.reshape(-1, 3), drawn.cabinet is None, rng)
-            snapshot = _hold(world, pose, rng.uniform(0.0, GRIPPER.stroke))
+            width = rng.uniform(0.0, GRIPPER.stroke)
+            snapshot = _hold(world, pose, width)
+            states.append([*pose.position, *rotation_6d(pose.rotation), width])
             pictures = (eyes.render(name, snapshot, view) for name in CAMERAS)
-            images.append([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in pictures])
+            images.append([np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)) for image in pictures])
             place = _places(targets.reshape(-1, 3), pose).reshape(len(texts), 2, len(CAMERAS), 2).swapaxes(1, 2)
-            place[[goal is None for goal in goals], :, 1] = np.nan
+            offset = pose.inverse().apply(targets.reshape(-1, 3)).reshape(targets.shape)
+            without = [goal is None for goal in goals]
+            place[without, :, 1], offset[without, 1] = np.nan, np.nan
             places.append(place)
+            offsets.append(offset)
     finally:
         eyes.close()
-    return _Shot(task, seed, np.array(images, np.uint8), texts, np.array(places, np.float32))
+    told = (np.array(values, np.float32) for values in (places, offsets))
+    return _Shot(task, seed, np.array(images, np.uint8), np.array(states, np.float32), texts, *told)
 
 
 def _gathered(shots: list[_Shot], about: dict[str, object]) -> Scenes:
@@ -142,8 +157,12 @@ def _gathered(shots: list[_Shot], about: dict[str, object]) -> Scenes:
             frames += [first + view] * len(shot.texts)
             texts += shot.texts
         first += len(shot.images)
-    places = np.concatenate([shot.places.reshape(-1, *shot.places.shape[2:]) for shot in shots])
-    return Scenes(about, np.concatenate([shot.images for shot in shots]), np.array(frames), places, texts)
+    places, offsets = (
+        np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])
+        for parts in ([shot.places for shot in shots], [shot.offsets for shot in shots])
+    )
+    images, states = np.concatenate([shot.images for shot in shots]), np.concatenate([shot.states for shot in shots])
+    return Scenes(about, images, states, np.array(frames), places, offsets, texts)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -5,7 +5,8 @@ be taken, one where it goes. A network for each camera, which knows nothing of t
 a vector; the inner product of query and place says how well they match. So a word that was learned on one thing is
 understood on others, and one image teaches all the things in it (Shridhar et al. 2022, "CLIPort", for the idea).
 Where a query matches is read as an expected position (Finn et al. 2016, "Deep Spatial Autoencoders"), together with
-what is seen there; a coarse map tells of the rest.
+what is seen there; a coarse map tells of the rest. From all cameras' positions and the tool's state follows how far off
+the thing and the goal are, in the tool's frame: that takes no calibration, it is learned with the rest.
 
 Where the matches belong is learned by itself, from pictures of scenes (`kinema.training.grounding`): that stands in the
 place of the web's images and captions, which networks of the full size begin with. What is read from the matches, the
@@ -27,13 +28,15 @@ from kinema.policies.image_encoder import Encoders, EncodersConfig, norm
 from kinema.policies.text import SIGNS, signs, split
 from kinema.policies.tool_state import ToolState
 
+UNIT = 0.1  # [m] of offsets
 QUERIES = ("thing", "goal")  # what the first is to find: what is taken or opened; the second: where it goes
 
 _ROUGH = (3, 4)  # cells of the coarse map
 _QUIET = 0.1  # spread of noise on what is glimpsed, in training, where its own is about 1
 
 # How loud each kind of number in a glimpse is: the few that say where things are must not drown in all the others.
-_LOUD = {"position": 1.0, "sure": 0.3, "told": 0.3, "rough": 0.1}
+_LOUD = {"position": 1.0, "sure": 0.3, "told": 0.3, "rough": 0.1, "offset": 2.0}
+_SHARP = 3.0  # power of a match that is read as a position, so that a second best hardly draws it away
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,11 @@ class LookConfig:
 
 
 def grounded(seeing: nn.Module) -> list[nn.Parameter]:
-    """What `kinema.training.grounding` teaches: the eyes, the reader, and what compares them."""
+    """What `kinema.training.grounding` teaches: the eyes, the reader, what compares them and what locates."""
     if not isinstance(seeing, Look):
         return []
-    return [seeing.sharpness, *seeing.eyes.parameters(), *seeing.reader.parameters()]
+    parts = (seeing.eyes, seeing.reader, seeing.locate)
+    return [seeing.sharpness, *(value for part in parts for value in part.parameters())]
 
 
 def eyes(config: LookConfig | EncodersConfig, cameras: int, image_size: tuple[int, int]) -> "Look | Encoders":
@@ -183,12 +187,19 @@ class Look(nn.Module):
         queries = len(QUERIES)
         kinds = {"position": 2 * queries, "sure": queries, "told": queries * config.width}
         kinds["rough"] = config.width * math.prod(_ROUGH)
-        loud = torch.cat([torch.full((count,), _LOUD[kind]) for kind, count in kinds.items()]).repeat(cameras)
+        each = torch.cat([torch.full((count,), _LOUD[kind]) for kind, count in kinds.items()]).repeat(cameras)
+        loud = torch.cat([each, torch.full((3 * queries,), _LOUD["offset"])])
         self.register_buffer("loud", loud, persistent=False)
         self.register_buffer("centre", torch.zeros(len(loud)))
         self.register_buffer("spread", torch.ones(len(loud)))
         self.state = ToolState() if config.state else None
-        width = len(loud) + queries * config.width + (tool_state.WIDTH if config.state else 0)
+        known = tool_state.WIDTH if config.state else 0
+        self.locate = nn.Sequential(
+            *(nn.Linear(3 * cameras + known, 2 * config.width), nn.SiLU()),
+            *(nn.Linear(2 * config.width, 2 * config.width), nn.SiLU()),
+            nn.Linear(2 * config.width, 3),
+        )
+        width = len(loud) + queries * config.width + known
         self.join = nn.Sequential(
             *(nn.Linear(width, config.inner), nn.SiLU()),
             *(nn.Linear(config.inner, config.inner), nn.SiLU()),
@@ -218,14 +229,29 @@ class Look(nn.Module):
                 found.append(score.flatten(2).log_softmax(dim=2).unflatten(2, score.shape[2:]))
         return found
 
-    def glimpse(self, images: Tensor, told: Tensor) -> Tensor:
+    def positions(self, match: Tensor) -> Tensor:
+        """Of each query (b, queries, 3): x and y, from -1 to 1, and how sure that is; of logarithms of shares."""
+        sharp = (_SHARP * match).flatten(2).log_softmax(dim=2).unflatten(2, match.shape[2:])
+        return torch.cat([self.position(sharp), match.flatten(2).amax(dim=2, keepdim=True).exp()], dim=2)
+
+    def offsets(self, matches: Sequence[Tensor], state: Tensor) -> Tensor:
+        """How far off each query's place is, (b, queries, 3), from the tool and in its frame, in `UNIT`."""
+        seen = torch.cat([self.positions(match) for match in matches], dim=2)
+        if self.state is not None:
+            seen = torch.cat([seen, self.state(state)[:, None].expand(-1, seen.shape[1], -1)], dim=2)
+        return self.locate(seen)
+
+    def glimpse(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, by read texts."""
         places, seen = self.places(images), []
-        for place, match in zip(places, self.matches(places, told), strict=True):
+        matches = self.matches(places, told)
+        for place, match in zip(places, matches, strict=True):
             shares, place = match.exp(), place.float()
             there = (shares.flatten(2).unsqueeze(1) * place.flatten(2).unsqueeze(2)).sum(dim=3).transpose(1, 2)
             rough = functional.adaptive_avg_pool2d(place, _ROUGH)
-            seen += [self.position(match), shares.flatten(2).amax(dim=2), there, rough]
+            read = self.positions(match)
+            seen += [read[..., :2], read[..., 2], there, rough]
+        seen.append(self.offsets(matches, state))
         return torch.cat([part.flatten(1) for part in seen], dim=1)
 
     def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:
@@ -238,4 +264,4 @@ class Look(nn.Module):
 
     def forward(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """(b, features) of images (b, cameras, 3, height, width), -1 to 1, read texts, states (b, 10) of the tool."""
-        return self.tell(self.glimpse(images, told), told, state)
+        return self.tell(self.glimpse(images, told, state), told, state)

@@ -4,8 +4,8 @@ Each query's match with the places of an image is a distribution over them; it i
 (cross entropy), in every camera that sees it. A picture is looked at once, however many captions it has.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,16 @@ _HELD_OUT = 0.05  # [-] of the scenes
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """b pictures (b, cameras, height, width, 3) uint8, b * n texts, and their places (b, n, cameras, queries, 2)."""
+    """b pictures (b, cameras, height, width, 3) uint8 by a tool in states (b, 10), and b * n texts.
+
+    places (b, n, cameras, queries, 2) and offsets (b, n, queries, 3) as in `kinema.training.scenes`
+    """
 
     images: Tensor
+    states: Tensor
     texts: tuple[str, ...]
     places: Tensor
+    offsets: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,9 +69,9 @@ class Captions:
         """Pictures (b,) with captions (b, n)."""
         scenes = self._scenes
         texts = tuple(scenes.texts[caption] for caption in captions.ravel().tolist())
-        return Captioned(
-            torch.from_numpy(np.array(scenes.images[pictures])), texts, torch.from_numpy(scenes.places[captions])
-        )
+        images, states = torch.from_numpy(np.array(scenes.images[pictures])), torch.from_numpy(scenes.states[pictures])
+        places, offsets = (torch.from_numpy(told[captions]) for told in (scenes.places, scenes.offsets))
+        return Captioned(images, states, texts, places, offsets)
 
     def _moved(self, batch: Captioned, rng: np.random.Generator) -> Captioned:
         """Every image moved by a few pixels, its border going on, and its places with it."""
@@ -80,7 +85,7 @@ class Captions:
             images[i, j] = images[i, j, rows][:, columns]
         places += torch.from_numpy(2.0 * shifts / (width, height)).float()[:, None, :, None]
         places[(places.abs() > 1).any(dim=-1)] = torch.nan
-        return Captioned(images, batch.texts, places)
+        return replace(batch, images=images, places=places)
 
 
 def split(scenes: Scenes, share: float = _HELD_OUT) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -102,25 +107,45 @@ class Grounding(nn.Module):
         return [{"params": look.grounded(self.look)}]
 
     def loss(self, batch: Captioned, stage: str) -> dict[str, Tensor]:
-        """Cross entropy of each query; draws come from torch's global generator."""
+        """Cross entropy of each query, and how far off it is told to be from the tool, in `look.UNIT`.
+
+        Draws come from torch's global generator.
+        """
         images = varied(signal(batch.images)) if self.training else signal(batch.images)
         terms: dict[str, list[Tensor]] = {query: [] for query in QUERIES}
-        for match, place in zip(self._matches(images, batch), batch.places.unbind(dim=2), strict=True):
+        matches = self._matches(images, batch)
+        for match, place in zip(matches, batch.places.unbind(dim=2), strict=True):
             error, seen = cross_entropy(match, place)
             for i, query in enumerate(QUERIES):
                 terms[query].append((error[..., i] * seen[..., i]).sum() / seen[..., i].sum().clamp(min=1))
-        return {query: torch.stack(some).mean() for query, some in terms.items()}
+        away, told = self._away(matches, batch)
+        offset = (away * told).sum() / told.sum().clamp(min=1)
+        return {query: torch.stack(some).mean() for query, some in terms.items()} | {"offset": offset}
 
     @torch.no_grad()
-    def found(self, batch: Captioned) -> tuple[Tensor, Tensor]:
-        """Whether each query's best match (b, n, cameras, queries) is where it belongs, and whether it is in sight."""
+    def found(self, batch: Captioned) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether each query's best match (b, n, cameras, queries) is where it belongs, and whether it is in sight.
+
+        And how far off its place is told to be (b, n, queries) [m]; NaN where there is none.
+        """
         right = []
-        for match, place in zip(self._matches(signal(batch.images), batch), batch.places.unbind(dim=2), strict=True):
+        matches = self._matches(signal(batch.images), batch)
+        for match, place in zip(matches, batch.places.unbind(dim=2), strict=True):
             height, width = match.shape[-2:]
             best = match.flatten(-2).argmax(dim=-1)
             at = torch.stack([(best % width + 0.5) / width, (best // width + 0.5) / height], dim=-1) * 2 - 1
             right.append(torch.linalg.vector_norm(at - place.nan_to_num(9.0), dim=-1) < _NEAR)
-        return torch.stack(right, dim=2), batch.places.isfinite().all(dim=-1)
+        away, told = self._away(matches, batch)
+        missed = (look.UNIT * away).masked_fill(~told, torch.nan)
+        return torch.stack(right, dim=2), batch.places.isfinite().all(dim=-1), missed
+
+    def _away(self, matches: Sequence[Tensor], batch: Captioned) -> tuple[Tensor, Tensor]:
+        """Distances (b, n, queries), in `look.UNIT`, from where things are told to be; and where they are somewhere."""
+        count = batch.offsets.shape[1]
+        states = batch.states.repeat_interleave(count, dim=0)
+        found = self.look.offsets([match.flatten(0, 1) for match in matches], states).unflatten(0, (-1, count))
+        error = found - batch.offsets.nan_to_num(0.0) / look.UNIT
+        return torch.linalg.vector_norm(error, dim=-1), batch.offsets.isfinite().all(dim=-1)
 
     def _matches(self, images: Tensor, batch: Captioned) -> list[Tensor]:
         """Of each camera (b, n, queries, h, w)."""
@@ -144,11 +169,14 @@ def cross_entropy(match: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def measured(model: Grounding, captions: Captions, portion: int = 32) -> Mapping[str, float]:
-    """Share [-] of captions whose query is found in each camera, by '<query>_<camera's number>'."""
-    right, seen = (
-        torch.cat(some) for some in zip(*(model.found(batch) for batch in captions.all(portion)), strict=True)
-    )
+    """Share [-] of captions whose query is found in each camera, by '<query>_<camera's number>'.
+
+    And by '<query>_mm' the median of how far off the tool is told that its place is.
+    """
+    found = [model.found(batch) for batch in captions.all(portion)]
+    right, seen, missed = (torch.cat(some) for some in zip(*found, strict=True))
     share = (right & seen).sum(dim=(0, 1)) / seen.sum(dim=(0, 1)).clamp(min=1)
-    return {
+    shares = {
         f"{query}_{camera}": float(share[camera, i]) for camera in range(len(share)) for i, query in enumerate(QUERIES)
     }
+    return shares | {f"{query}_mm": 1e3 * float(missed[..., i].nanmedian()) for i, query in enumerate(QUERIES)}

@@ -3,7 +3,9 @@
     index.json     what there is, and how it was made
     images.npy     (n, cameras, height, width, 3) uint8
     frames.npy     (m,) which of the n images a caption is of
+    states.npy     (n, 10) float32: the tool's, as `kinema.policies.tool_state` has it
     places.npy     (m, cameras, queries, 2) float32: x and y from -1 to 1 over the image; NaN where it is out of sight
+    offsets.npy    (m, queries, 3) float32: from the tool, in its own frame [m]; NaN where there is none
     texts.json     the m captions
 
 A caption's queries are those of `kinema.policies.look`: the thing, and the goal that it goes to.
@@ -22,10 +24,10 @@ from numpy.typing import NDArray
 from kinema.episodes.export import write_json
 from kinema.errors import EpisodeError
 
-VERSION = 1
+VERSION = 2
 INDEX = "index.json"
 
-_ARRAYS = ("images", "frames", "places")
+_ARRAYS = ("images", "states", "frames", "places", "offsets")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,8 +36,10 @@ class Scenes:
 
     about: Mapping[str, Any]
     images: NDArray[np.uint8]
+    states: NDArray[np.float32]
     frames: NDArray[np.int64]
     places: NDArray[np.float32]
+    offsets: NDArray[np.float32]
     texts: Sequence[str]
 
     @property
@@ -64,11 +68,15 @@ def read(folder: Path) -> Scenes:
     try:
         about = json.loads((folder / INDEX).read_text())
         texts = json.loads((folder / "texts.json").read_text())
-        images, frames, places = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
     except (OSError, ValueError) as error:
         raise EpisodeError(f"{folder}: holds no scenes: {error}; make them with `kinema scenes`") from error
     if (version := about.pop("version", None)) != VERSION:
         raise EpisodeError(f"{folder / INDEX}: version is {version}, allowed is {VERSION}")
-    if not len(texts) == len(frames) == len(places) or frames.max() >= len(images):
+    frames, places, pictures = arrays["frames"], arrays["places"], len(arrays["images"])
+    captions = len(texts) == len(frames) == len(places) == len(arrays["offsets"])
+    if not captions or frames.max() >= pictures or len(arrays["states"]) != pictures:
         raise EpisodeError(f"{folder}: {len(texts)} texts, {len(frames)} frames and {len(places)} places disagree")
-    return Scenes(about, images, np.asarray(frames), np.asarray(places), texts)
+    return Scenes(
+        about, **{name: array if name == "images" else np.asarray(array) for name, array in arrays.items()}, texts=texts
+    )

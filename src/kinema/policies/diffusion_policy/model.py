@@ -93,8 +93,8 @@ class DiffusionPolicyModel(nn.Module):
     @torch.no_grad()
     def glimpse(self, batch: Batch) -> Tensor:
         """(b, length) of moments as they are."""
-        assert isinstance(self.look, Look)
-        return self.look.glimpse(signal(batch.now), self.look.read(batch.text)).float()
+        assert isinstance(self.look, Look) and batch.state is not None
+        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
         """What a stage trains, as groups of an optimiser."""

@@ -122,8 +122,8 @@ class VideoPolicyModel(nn.Module):
     @torch.no_grad()
     def glimpse(self, batch: Batch) -> Tensor:
         """(b, length) of moments as they are."""
-        assert self.look is not None
-        return self.look.glimpse(signal(batch.now), self.look.read(batch.text)).float()
+        assert self.look is not None and batch.state is not None
+        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Losses to be added up; equations 4 and 5. Draws come from torch's global generator.
