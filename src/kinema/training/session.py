@@ -73,7 +73,7 @@ class Session:
         self.space = self._space()
         self.windows, self.held_out = self._windows()
         state = folder / STATE
-        if not state.exists() and self._before is None:
+        if not state.exists():
             self._prepare()
         if getattr(self.model, "still", False) and order.stage != "video":
             for windows in (self.windows, self.held_out):
@@ -165,9 +165,15 @@ class Session:
         )
 
     def _prepare(self) -> None:
-        """Fit what the network doesn't learn by steps."""
+        """Fit what the network doesn't learn by steps, unless a training before has."""
+        before = self._before
+        if before is not None and before.training["stage"] != "video":
+            return
         moments = spread(len(self.windows), _FITTED, self.windows.framing)
         batches = [self.windows.batch(portion) for portion in moments.portions(_PORTION)]
+        if before is not None:  # which saw no tool
+            self.model.acquaint(batches)
+            return
         self.model.prepare(batches, sorted({text for batch in batches for text in batch.text}))
 
     def _batch(self, step: int, piece: int) -> Batch:

@@ -85,13 +85,17 @@ class VideoPolicyModel(nn.Module):
     @torch.no_grad()
     def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
         """Fit what is not learned, from moments of the data set."""
-        if self.look is not None:
-            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))
+        self.acquaint(batches)
         images = torch.cat([batch.now.flatten(0, 1) for batch in batches])
         self.codec.fit(signal(images).to(self._view.device))
         if self.config.change:
             changes = [self._encode(batch.now, batch.future)[:, 1:] for batch in batches]
             self.scale.copy_(self.scale * torch.cat(changes).std())
+
+    def acquaint(self, batches: Sequence[Batch]) -> None:
+        """Fit what the look expects to see, from moments with the tool's state; without it nothing is done."""
+        if self.look is not None and all(batch.state is not None for batch in batches):
+            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))
 
     def load_pretrained(self) -> None:
         """Begin with the published weights of Stable Video Diffusion and CLIP; raises CheckpointError without them."""
