@@ -25,7 +25,7 @@ from kinema.apps.console import console
 from kinema.chunk import Observation
 from kinema.errors import KinemaError
 from kinema.geometry import Pose
-from kinema.policies import checkpoint, pictures, registry
+from kinema.policies import checkpoint, pictures, registry, text
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.engines.backends import BACKENDS, BUILT
@@ -60,7 +60,7 @@ def _observation(facts: Checkpoint) -> Observation:
     images = pictures.fixed(len(facts.cameras), facts.image_size)
     seen = {name: image[None].numpy() for name, image in zip(facts.cameras, images, strict=True)}
     pose = Pose.from_rotvec([0.4, 0.0, 0.3], [np.pi, 0.0, 0.0])
-    return Observation(10**9, seen, (pose,), np.array([0.08]), None, "put the red block into the blue bowl")
+    return Observation(10**9, seen, (pose,), np.array([0.08]), None, text.FIXED)
 
 
 def _measure(folder: Path, mode: str, backend: str, device: str) -> dict[str, float]:

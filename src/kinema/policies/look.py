@@ -14,7 +14,7 @@ glimpse, then is the same whatever a policy learns; so a training may take every
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -76,6 +76,12 @@ def grounded(seeing: nn.Module) -> list[nn.Parameter]:
         return []
     parts = (seeing.eyes, seeing.reader, seeing.locate)
     return [seeing.sharpness, *(value for part in parts for value in part.parameters())]
+
+
+def beside(parameters: Iterable[nn.Parameter], grounded: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Those parameters that are none of the grounded ones."""
+    known = {id(value) for value in grounded}
+    return [value for value in parameters if id(value) not in known]
 
 
 def eyes(config: LookConfig | EncodersConfig, cameras: int, image_size: tuple[int, int]) -> "Look | Encoders":
@@ -234,9 +240,12 @@ class Look(nn.Module):
         sharp = (_SHARP * match).flatten(2).log_softmax(dim=2).unflatten(2, match.shape[2:])
         return torch.cat([self.position(sharp), match.flatten(2).amax(dim=2, keepdim=True).exp()], dim=2)
 
-    def offsets(self, matches: Sequence[Tensor], state: Tensor) -> Tensor:
-        """How far off each query's place is, (b, queries, 3), from the tool and in its frame, in `UNIT`."""
-        seen = torch.cat([self.positions(match) for match in matches], dim=2)
+    def offsets(self, positions: Sequence[Tensor], state: Tensor) -> Tensor:
+        """How far off each query's place is, (b, queries, 3), from the tool and in its frame, in `UNIT`.
+
+        positions  of every camera, as `positions` reads them
+        """
+        seen = torch.cat(list(positions), dim=2)
         if self.state is not None:
             seen = torch.cat([seen, self.state(state)[:, None].expand(-1, seen.shape[1], -1)], dim=2)
         return self.locate(seen)
@@ -245,13 +254,13 @@ class Look(nn.Module):
         """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, by read texts."""
         places, seen = self.places(images), []
         matches = self.matches(places, told)
-        for place, match in zip(places, matches, strict=True):
+        positions = [self.positions(match) for match in matches]
+        for place, match, read in zip(places, matches, positions, strict=True):
             shares, place = match.exp(), place.float()
             there = (shares.flatten(2).unsqueeze(1) * place.flatten(2).unsqueeze(2)).sum(dim=3).transpose(1, 2)
             rough = functional.adaptive_avg_pool2d(place, _ROUGH)
-            read = self.positions(match)
             seen += [read[..., :2], read[..., 2], there, rough]
-        seen.append(self.offsets(matches, state))
+        seen.append(self.offsets(positions, state))
         return torch.cat([part.flatten(1) for part in seen], dim=1)
 
     def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:

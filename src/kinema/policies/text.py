@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kinema.errors import CheckpointError, ObservationError
 
+FIXED = "put the red block into the blue bowl"  # of the fixed moment that engines are measured at
 SIGNS = 128  # numbers of a word before anything is learned
 _PUBLISHED = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 

@@ -143,7 +143,8 @@ class Grounding(nn.Module):
         """Distances (b, n, queries), in `look.UNIT`, from where things are told to be; and where they are somewhere."""
         count = batch.offsets.shape[1]
         states = batch.states.repeat_interleave(count, dim=0)
-        found = self.look.offsets([match.flatten(0, 1) for match in matches], states).unflatten(0, (-1, count))
+        positions = [self.look.positions(match.flatten(0, 1)) for match in matches]
+        found = self.look.offsets(positions, states).unflatten(0, (-1, count))
         error = found - batch.offsets.nan_to_num(0.0) / look.UNIT
         return torch.linalg.vector_norm(error, dim=-1), batch.offsets.isfinite().all(dim=-1)
 

@@ -99,8 +99,7 @@ class DiffusionPolicyModel(nn.Module):
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
         """What a stage trains, as groups of an optimiser."""
         grounded = look.grounded(self.look)
-        known = {id(value) for value in grounded}
-        others = [value for value in self.parameters() if value.requires_grad and id(value) not in known]
+        others = look.beside((value for value in self.parameters() if value.requires_grad), grounded)
         groups: list[dict[str, Any]] = [{"params": others}, {"params": grounded, "scale": self.config.grounded_rate}]
         return groups[:1] if self.still else groups
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kinema.chunk import Observation, ObservationSpec, Prediction
-from kinema.policies import checkpoint, pictures, sampling, tool_state
+from kinema.policies import action_unet, checkpoint, pictures, sampling, text, tool_state
 from kinema.policies.actions import WIDTH
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import MODE, DiffusionPolicyConfig, DiffusionPolicyModel, sample
@@ -17,8 +17,6 @@ from kinema.policies.engines.engine import Timed
 from kinema.policies.engines.graph import Run, running
 
 NAME = "diffusion_policy"
-
-_TEXT = "put the red block into the blue bowl"  # of the fixed moment that engines are measured at
 
 
 class DiffusionPolicy:
@@ -59,7 +57,8 @@ class DiffusionPolicy:
         self._chunks += 1
         self._since_reset += 1
         noise = _noise(self.checkpoint.action.horizon, sampling.generator(self._seed, self._since_reset), self._device)
-        given, prefix = self._committed(observation, noise)
+        known = self.checkpoint.action.prefix(observation)[: self._known]
+        given, prefix = action_unet.committed(known, noise)
         values = sample(timed, self._model.config, now[None], told, state[None], noise, given, prefix)
         chunk = self.checkpoint.action.chunk(values[0].cpu().numpy(), observation, self._chunks, self.name)
         return Prediction(chunk, timing={"read": read, **timed.seconds})
@@ -69,13 +68,6 @@ class DiffusionPolicy:
         if known is None or known[0] != text:
             self._told = known = text, self._model.look.read((text,))
         return known[1]
-
-    def _committed(self, observation: Observation, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The known first steps in a chunk `like` (1, horizon, width) this one, and how many they are."""
-        known = torch.from_numpy(self.checkpoint.action.prefix(observation)[: self._known]).to(like)
-        given = torch.zeros_like(like)
-        given[0, : len(known)] = known
-        return given, torch.tensor([len(known)], device=like.device)
 
 
 def _noise(horizon: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -88,7 +80,7 @@ def probe(facts: Checkpoint, model: DiffusionPolicyModel, mode: str, run: Run) -
     now = pictures.fixed(model.cameras, model.image_size).to(device)[None]
     noise = _noise(facts.action.horizon, sampling.generator(0), device)
     prefix = torch.tensor([min(2, model.prefix)], device=device)
-    told, state = model.look.read((_TEXT,)), tool_state.fixed().to(device)[None]
+    told, state = model.look.read((text.FIXED,)), tool_state.fixed().to(device)[None]
     return {"actions": sample(run, model.config, now, told, state, noise, 0.5 * noise, prefix)}
 
 

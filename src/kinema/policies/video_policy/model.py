@@ -108,8 +108,7 @@ class VideoPolicyModel(nn.Module):
         video = [p for part in (self.unet, self.text) for p in part.parameters() if p.requires_grad]
         parts = [self.adapter, self.head, *([self.look] if self.look is not None else [])]
         grounded = look.grounded(self.look) if self.look is not None else []
-        known = {id(value) for value in grounded}
-        action = [value for part in parts for value in part.parameters() if id(value) not in known]
+        action = look.beside((value for part in parts for value in part.parameters()), grounded)
         groups = [
             {"params": some, "scale": scale}
             for some, scale in zip((video, action, grounded), self.config.rates, strict=True)

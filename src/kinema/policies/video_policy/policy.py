@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kinema.chunk import Observation, ObservationSpec, Prediction
 from kinema.errors import CheckpointError, ConfigError, ObservationError
-from kinema.policies import checkpoint, pictures, sampling, tool_state
+from kinema.policies import action_unet, checkpoint, pictures, sampling, text, tool_state
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.engines import backends
 from kinema.policies.engines.engine import Timed
@@ -21,8 +21,6 @@ from kinema.policies.video_policy.model import VideoPolicyModel
 from kinema.policies.video_policy.sampler import SINGLE, Noise, Sight, Told
 
 NAME = "video_policy"
-
-_TEXT = "put the red block into the blue bowl"  # of the fixed moment that engines are measured at
 
 
 class VideoPolicy:
@@ -109,7 +107,8 @@ class VideoPolicy:
         return latents
 
     def _act(self, run: Run, observation: Observation, sight: Sight, noise: Noise) -> tuple[Tensor, Tensor | None]:
-        given, prefix = self._committed(observation, noise.actions)
+        known = self.checkpoint.action.prefix(observation)[: self._known]
+        given, prefix = action_unet.committed(known, noise.actions)
         return sampler.act(run, self._model.config, self.mode, sight, noise, given, prefix)
 
     def _read(self, text: str) -> Told:
@@ -128,13 +127,6 @@ class VideoPolicy:
     def _noise(self, id: int) -> Noise:
         return self._model.noise(1, sampling.generator(self._seed, id - self._before))
 
-    def _committed(self, observation: Observation, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The known first steps in a chunk `like` (1, horizon, width) this one, and how many they are."""
-        known = torch.from_numpy(self.checkpoint.action.prefix(observation)[: self._known]).to(like)
-        given = torch.zeros_like(like)
-        given[0, : len(known)] = known
-        return given, torch.tensor([len(known)], device=like.device)
-
 
 def probe(facts: Checkpoint, model: VideoPolicyModel, mode: str, run: Run) -> dict[str, Tensor]:
     """A whole prediction with its video at a fixed moment, two steps committed: what engines are measured by."""
@@ -142,7 +134,7 @@ def probe(facts: Checkpoint, model: VideoPolicyModel, mode: str, run: Run) -> di
     now = pictures.fixed(model.cameras, model.image_size).to(device)[None]
     noise = model.noise(1, sampling.generator(0))
     prefix = torch.tensor([min(2, model.prefix)], device=device)
-    sight = sampler.see(run, now, model.read((_TEXT,)), tool_state.fixed().to(device)[None])
+    sight = sampler.see(run, now, model.read((text.FIXED,)), tool_state.fixed().to(device)[None])
     actions, latents = sampler.act(run, model.config, mode, sight, noise, 0.5 * noise.actions, prefix)
     if latents is None:
         latents = sampler.finish(run, model.config, sight, noise)
