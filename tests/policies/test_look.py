@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 SIZE = (48, 36)
 EYE = EyeConfig(8, 16, 16)
 ONE = LookConfig(eyes=(EYE,), width=16, inner=32, features=32, longest=8)
-THREE = dataclasses.replace(ONE, eyes=(EYE, EyeConfig(8, 16, 16, 2), EyeConfig(8, 16, 16, 2)))
+THREE = dataclasses.replace(ONE, eyes=(EYE, EYE, EYE))
 COLOURS = ("red", "green")
 
 
@@ -46,7 +46,7 @@ def named(count: int) -> tuple[list[str], torch.Tensor]:
 def test_the_queries_find_the_thing_and_the_goal_that_a_text_names():
     network = fresh(ONE).train()
     optimiser = torch.optim.Adam(look.grounded(network), 5e-3)
-    for _ in range(60):
+    for _ in range(150):
         (images, cells), (texts, which) = spots(32), named(32)
         (match,) = network.matches(network.places(images), network.read(texts))
         loss = -match.flatten(2).gather(2, cells.gather(1, which)[..., None]).mean()
@@ -78,7 +78,7 @@ def test_a_text_that_does_not_fit_is_refused(text, length):
 def test_matches_are_probabilities_over_each_image_and_eyes_know_no_text():
     network, images = fresh(), torch.rand(2, 3, 3, SIZE[1], SIZE[0])
     places = network.places(images)
-    assert [tuple(place.shape) for place in places] == [(2, 16, 9, 12), (2, 16, 5, 6), (2, 16, 5, 6)]
+    assert [tuple(place.shape) for place in places] == [(2, 16, 9, 12)] * 3
     for match, place in zip(network.matches(places, network.read(["open it", "close it"])), places, strict=True):
         assert match.shape == (2, len(look.QUERIES), *place.shape[2:])
         torch.testing.assert_close(match.exp().sum(dim=(2, 3)), torch.ones(2, len(look.QUERIES)))
@@ -113,7 +113,7 @@ def test_grounding_teaches_what_compares_words_and_places_and_nothing_else():
     network = fresh()
     taught = {id(value) for value in look.grounded(network)}
     names = {name.partition(".")[0] for name, value in network.named_parameters() if id(value) in taught}
-    assert names == {"sharpness", "eyes", "reader", "locate"}
+    assert names == {"sharpness", "eyes", "reader", "locate", "lie"}
     image = ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8)
     assert look.grounded(Encoders(EncodersConfig(image=image, text=WordsConfig(width=8)), 1, SIZE)) == []
 
@@ -126,7 +126,8 @@ def test_the_few_numbers_that_say_where_things_are_do_not_drown_in_the_others():
     assert moved.mean(dim=0).abs().max() < 1e-2
     positions = torch.arange(4)  # of the first camera: two queries, x and y
     assert moved.std(dim=0)[positions].mean() > 3 * moved.std(dim=0)[6:902].mean()
-    assert moved.std(dim=0)[-6:].mean() > moved.std(dim=0)[positions].mean()  # how far off both are
+    offsets, turn = moved.std(dim=0)[-14:-2], moved.std(dim=0)[-2:]  # how far off both are, finely too; how one lies
+    assert min(offsets.mean(), 1.5 * turn.mean()) > moved.std(dim=0)[positions].mean()
 
 
 def test_cameras_without_eyes_are_refused():

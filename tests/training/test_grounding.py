@@ -37,7 +37,8 @@ def drawn(count: int) -> Scenes:
     offsets[..., :2], offsets[..., 2:] = 0.2 * places[:, 0], 0.0 * places[:, 0, :, :1]  # as the first camera sees it
     texts = ["put the red one onto the green one", "take the green one"] * count
     states = np.zeros((count, 10), np.float32)
-    return Scenes({"views": VIEWS}, images, states, np.arange(2 * count) // 2, places, offsets, texts)
+    turns = np.tile(np.array([[0.0, 1.0], [-1.0, 0.0]], np.float32), (count, 1))  # as the text names one or the other
+    return Scenes({"views": VIEWS}, images, states, np.arange(2 * count) // 2, places, offsets, turns, texts)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_scenes_are_held_out_with_all_their_views(pictures):
 def test_a_step_has_its_own_pictures_with_captions_of_theirs_whenever_it_is_drawn(pictures):
     captions = Captions(pictures, np.arange(50, 60), shift=0)
     one, again, other = (captions.draw(6, 1, step) for step in (4, 4, 5))
-    for name in ("images", "states", "places", "offsets"):
+    for name in ("images", "states", "places", "offsets", "turns"):
         assert np.array_equal(getattr(one, name), getattr(again, name), equal_nan=True)
     assert one.texts == again.texts and len(one.texts) == 6 * grounding.CAPTIONS
     assert not torch.equal(one.images, other.images)
@@ -82,8 +83,9 @@ def test_moved_images_move_their_places_and_those_that_leave_are_out_of_sight():
     for picture, camera in np.ndindex(64, 2):
         images[picture, camera, at[picture, camera, 1], at[picture, camera, 0]] = 255
     places = np.repeat(((2 * at + 1) / SIZE - 1)[:, :, None], 2, axis=2).astype(np.float32)
-    nowhere = np.zeros((64, 10), np.float32), np.full((64, 2, 3), np.nan, np.float32)
-    scenes = Scenes({"views": 1}, images, nowhere[0], np.arange(64), places, nowhere[1], ["open it"] * 64)
+    states, round_ones = np.zeros((64, 10), np.float32), np.zeros((64, 2), np.float32)
+    nowhere = np.full((64, 2, 3), np.nan, np.float32)
+    scenes = Scenes({"views": 1}, images, states, np.arange(64), places, nowhere, round_ones, ["open it"] * 64)
     batch = Captions(scenes, np.arange(64), shift=5).draw(64, 0, 0)
     found = ((batch.places[:, 0, :, 0] + 1) / 2 * torch.tensor(SIZE) - 0.5).numpy()
     gone = np.isnan(found).any(axis=2)
@@ -120,14 +122,14 @@ def test_what_is_out_of_sight_teaches_nothing(pictures):
     images[:4, 1] = 77
     other = dataclasses.replace(hidden, images=images)
     before, after = model.loss(hidden, grounding.STAGE), model.loss(other, grounding.STAGE)
-    assert set(before) == {"thing", "goal", "offset"}
+    assert set(before) == {"thing", "goal", "offset", "turn"}
     matched = ("thing", "goal")
     assert all(torch.equal(before[query], after[query]) and before[query].isfinite() for query in matched)
     assert all(before[query] != model.loss(batch, grounding.STAGE)[query] for query in matched)
     assert before["offset"] != after["offset"], "how far off a thing is, is known whatever is in sight"
     gone = torch.full_like(places, torch.nan), torch.full_like(batch.offsets, torch.nan)
     nothing = dataclasses.replace(batch, places=gone[0], offsets=gone[1])
-    assert all(loss == 0 for loss in model.loss(nothing, grounding.STAGE).values())
+    assert all(loss == 0 for term, loss in model.loss(nothing, grounding.STAGE).items() if term != "turn")
 
 
 # ---- training
@@ -142,9 +144,10 @@ def test_it_learns_where_the_named_things_are_and_says_how_often_it_is_right(pic
     with run.averaged() as model:
         after = grounding.measured(model, held_out)
     shares = ("thing_0", "goal_0", "thing_1", "goal_1")
-    assert set(after) == {*shares, "thing_mm", "goal_mm"}
+    assert set(after) == {*shares, "thing_mm", "goal_mm", "thing_close_mm", "goal_close_mm", "turn_deg"}
     assert max(before[share] for share in shares) < 0.5 and min(after[share] for share in shares) > 0.8, (before, after)
     assert before["thing_mm"] > 80 and after["thing_mm"] < 40, (before, after)
+    assert before["turn_deg"] > 20 > 10 > after["turn_deg"], (before, after)
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(pictures, tmp_path):

@@ -19,6 +19,7 @@ def some() -> Scenes:
         frames=np.array([0, 0, 1]),
         places=np.array(rng.uniform(-1, 1, (3, 3, 2, 2)), np.float32),
         offsets=np.array(rng.uniform(-1, 1, (3, 2, 3)), np.float32),
+        turns=np.array(rng.uniform(-1, 1, (3, 2)), np.float32),
         texts=("put the cup onto the tray", "put the can onto the tray", "open the drawer"),
     )
 
@@ -26,7 +27,7 @@ def some() -> Scenes:
 def test_what_was_written_is_read(tmp_path):
     scenes.write(tmp_path / "set", some())
     found, wanted = scenes.read(tmp_path / "set"), some()
-    for name in ("images", "states", "frames", "places", "offsets"):
+    for name in ("images", "states", "frames", "places", "offsets", "turns"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     assert tuple(found.texts) == wanted.texts and found.about == wanted.about and found.size == (16, 12)
 
@@ -51,5 +52,5 @@ def test_another_version_and_parts_that_disagree_are_refused(tmp_path):
     with pytest.raises(EpisodeError, match="1 texts, 3 frames and 3 places disagree"):
         scenes.read(tmp_path)
     (tmp_path / scenes.INDEX).write_text(json.dumps({"version": 0}))
-    with pytest.raises(EpisodeError, match="version is 0, allowed is 2"):
+    with pytest.raises(EpisodeError, match="version is 0, allowed is 3"):
         scenes.read(tmp_path)

@@ -67,7 +67,7 @@ def produce(recipe: Recipe, first: int, episodes: int, jobs: int) -> Iterator[Re
                 if there is None:
                     under_way.add(pool.submit(record, recipe, seed))
                     continue
-                missing -= 1
+                missing, refused = missing - 1, 0
                 yield there
             done, under_way = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED)
             for future in done:

@@ -31,9 +31,10 @@ class _Measured(Watcher):
     def looked(self, step: int, model: Any) -> None:
         self.latest = grounding.measured(model, self._held_out)
         told = ", ".join(
-            f"{name} {value if name.endswith('mm') else 100 * value:.0f}" for name, value in self.latest.items()
+            f"{name} {value if name.endswith(('mm', 'deg')) else 100 * value:.0f}"
+            for name, value in self.latest.items()
         )
-        self._console.print(f"step {step}, found where it is (%), missed by (mm): {told}", soft_wrap=True)
+        self._console.print(f"step {step}, found where it is (%), else missed by: {told}", soft_wrap=True)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

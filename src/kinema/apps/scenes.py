@@ -7,8 +7,9 @@ web's images and captions are.
 """
 
 import argparse
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,26 +30,45 @@ from kinema.topics import CAMERAS
 from kinema.training import scenes
 from kinema.training.scenes import Scenes
 from kinema.virtual import cameras, noise, objects, scenario, scene
+from kinema.virtual.demonstrators import PALM
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.renderer import CellRenderer
-from kinema.virtual.scenario import Scenario
+from kinema.virtual.scenario import Placed, Scenario
 from kinema.virtual.tasks import TASKS
 
 FIRST_SEED = 3_000_000  # demonstrations and evaluation have others
 
 _RENDERED = (256, 192)  # [px], then scaled
+_UPSIDE_DOWN = np.diag([1.0, -1.0, -1.0])
 _DOWN = T_BASE_TCP_START.rotation
 _REACH = ((0.30, 0.64), (-0.28, 0.28), (0.04, 0.42))  # [m] where the tool may be
-_NEAR = 0.035  # [m] spread of a tool's place above a thing
+_LOWEST = 0.015  # [m] above the table that it may come
+_START, _ANYWHERE = 0.15, 0.20  # [-] of the pictures from where demonstrations begin, and from anywhere; else near one
+_GOAL, _HELD = 0.25, 0.15  # [-] of those near a thing: at the goal instead; with the thing in the jaw
+_ABOVE = 0.25  # [m] that the tool is above a thing at most; mostly much less
+_NEAR = (0.012, 0.15)  # [m, -] spread of a tool's place about a thing: at its height, and how it grows with height
+_AROUND, _OPEN = 0.07, 0.06  # [m] from a thing its jaw is open that wide, at least
 _TURNED = 1.7  # [rad] of the tool about the vertical, at most
 _TILTED = 0.08  # [rad] spread of its other turns
 _TILT = 0.37  # [rad] by which it leans towards a cabinet at most
 
 
+class _Told(NamedTuple):
+    """What a caption tells, in base_link [m]: the middle of the thing, and of the goal where there is one.
+
+    along  (3,) the way of the thing's longer side; shorter where it is nearly as wide, 0 where it is round
+    """
+
+    text: str
+    thing: Array
+    goal: Array | None
+    along: Array
+
+
 class _Shot(NamedTuple):
     """Pictures (k, cameras, height, width, 3) of one scene and captions, as in `kinema.training.scenes`.
 
-    states (k, 10); places (k, captions, cameras, queries, 2); offsets (k, captions, queries, 3)
+    states (k, 10); places (k, captions, cameras, queries, 2); offsets (k, captions, queries, 3); turns (k, captions, 2)
     """
 
     task: str
@@ -58,50 +78,88 @@ class _Shot(NamedTuple):
     texts: tuple[str, ...]
     places: NDArray[np.float32]
     offsets: NDArray[np.float32]
+    turns: NDArray[np.float32]
 
 
-def _captions(drawn: Scenario, world: HandheldWorld) -> Iterator[tuple[str, Array, Array | None]]:
-    """Each text that the scene allows, with the middle of the thing [m, base_link], and of the goal where there is one.
+def _things(drawn: Scenario) -> tuple[Placed, ...]:
+    """What could be taken; nothing where there is a cabinet."""
+    return () if drawn.target is None else (drawn.target, *drawn.distractors)
+
+
+def _captions(drawn: Scenario, world: HandheldWorld) -> Iterator[_Told]:
+    """Each text that the scene allows.
 
     No two things of a scene are of one kind, so that a name means one of them.
     """
     poses = world.truth().poses
     if drawn.cabinet is not None:
         for drawer in objects.CABINETS[drawn.cabinet.kind].drawers:
-            yield drawn.text.replace(drawn.drawer, drawer), poses[f"handle_{drawer}"].position, None
+            handle = poses[f"handle_{drawer}"]
+            yield _Told(drawn.text.replace(drawn.drawer, drawer), handle.position, None, handle.rotation[:, 1])
         return
     assert drawn.container is not None and drawn.target is not None
     goal = poses[drawn.container.name].apply([0.0, 0.0, objects.CONTAINERS[drawn.container.kind].size[2] / 2])
-    for placed in (drawn.target, *drawn.distractors):
-        name = placed.name.replace("_", " ")
-        text = drawn.text.replace(drawn.target.name.replace("_", " "), name, 1)
-        yield text, poses[placed.name].apply([0.0, 0.0, objects.OBJECTS[placed.kind].size[2] / 2]), goal
+    for placed in _things(drawn):
+        text = drawn.text.replace(drawn.target.name.replace("_", " "), placed.name.replace("_", " "), 1)
+        x, y, z = objects.OBJECTS[placed.kind].size
+        pose, longer = poses[placed.name], 4 * (x - y) / (x + y)
+        along = pose.rotation[:, 0 if longer > 0 else 1] * min(abs(longer), 1.0)
+        yield _Told(text, pose.apply([0.0, 0.0, z / 2]), goal, along)
 
 
-def _viewpoint(things: Array, upright: bool, rng: np.random.Generator) -> Pose:
-    """`T_base_tcp`: at the start, anywhere, or near one of the things (n, 3); `upright`: pointing down."""
+def _turn(along: Array) -> tuple[float, float]:
+    """Of a way (3,) in the tool's frame: cosine and sine of twice its angle about the tool's z, times its length."""
+    angle = 2 * math.atan2(along[1], along[0])
+    length = math.hypot(along[0], along[1])
+    return length * math.cos(angle), length * math.sin(angle)
+
+
+def _viewpoint(told: Sequence[_Told], rng: np.random.Generator) -> tuple[Pose, int | None]:
+    """`T_base_tcp`: at the start, anywhere, or near what a caption names; and the thing that it holds then, if any."""
     kind, turn = rng.random(), rng.uniform(-_TURNED, _TURNED)
-    if kind < 0.2:
+    near, held, upright = int(rng.integers(len(told))), None, told[0].goal is not None
+    if kind < _START:
         position, turn = T_BASE_TCP_START.position + 0.02 * rng.standard_normal(3), 0.1 * rng.standard_normal()
-    elif kind < 0.5:
+    elif kind < _START + _ANYWHERE:
         position = np.array([rng.uniform(*side) for side in _REACH])
     else:
-        thing = things[rng.integers(len(things))]
-        away = np.zeros(3) if upright else np.array([-rng.uniform(0.0, 0.10), 0.0, 0.0])
-        position = thing + away + np.array([*_NEAR * rng.standard_normal(2), rng.uniform(0.0, 0.25)])
-    position[2] = max(position[2], _REACH[2][0] - 0.02)
+        thing, goal, height = told[near].thing, told[near].goal, _ABOVE * rng.random() ** 2
+        carried = goal is not None and rng.random() < _HELD
+        if goal is not None and (carried or rng.random() < _GOAL):
+            thing = goal
+        away = np.zeros(3) if upright else np.array([-0.10 * rng.random() ** 2, 0.0, 0.0])
+        spread = (_NEAR[0] + _NEAR[1] * height) * (3.0 if carried else 1.0)
+        position = thing + away + np.array([*spread * rng.standard_normal(2), height])
+        held = near if carried else None
+    position[2] = max(position[2], _LOWEST)
     lean = np.zeros(3) if upright else np.array([0.0, -rng.uniform(0.0, _TILT), 0.0])
     tilt = _TILTED * rng.standard_normal(3) * (1.0, 1.0, 0.0)
-    return Pose(position, so3_exp(lean) @ so3_exp(np.array([0.0, 0.0, turn])) @ _DOWN @ so3_exp(tilt))
+    return Pose(position, so3_exp(lean) @ so3_exp(np.array([0.0, 0.0, turn])) @ _DOWN @ so3_exp(tilt)), held
 
 
-def _hold(world: HandheldWorld, T_base_tcp: Pose, width: float) -> Array:
-    """A snapshot of the scene with the gripper there, its jaw open by `width` [m]; nothing else moves."""
-    T_base_flange, quaternion = T_base_tcp @ GRIPPER.T_flange_tcp.inverse(), np.empty(4)
-    mujoco.mju_mat2Quat(quaternion, T_base_flange.rotation.ravel())
-    held = np.concatenate([T_base_flange.position, quaternion, [width / 2, width / 2]])
+def _free(T_base_body: Pose) -> Array:
+    """(7,) of a free body's joint."""
+    quaternion = np.empty(4)
+    mujoco.mju_mat2Quat(quaternion, T_base_body.rotation.ravel())
+    return np.concatenate([T_base_body.position, quaternion])
+
+
+def _hold(world: HandheldWorld, T_base_tcp: Pose, width: float) -> None:
+    """Have the gripper there, its jaw open by `width` [m]."""
+    held = [*_free(T_base_tcp @ GRIPPER.T_flange_tcp.inverse()), width / 2, width / 2]
     world.data.qpos[: len(held)] = held  # the hand's free joint and the two fingers come first
-    return scene.snapshot(world.data)
+
+
+def _take(world: HandheldWorld, placed: Placed, T_base_tcp: Pose, rng: np.random.Generator) -> float:
+    """Have a thing between the pads of the tool; how far apart they are then [m]."""
+    kind = objects.OBJECTS[placed.kind]
+    grasp = kind.grasps[rng.integers(len(kind.grasps))]
+    yaw = (rng.uniform(-math.pi, math.pi) if grasp.yaw is None else grasp.yaw) + math.pi * rng.integers(2)
+    height = max(grasp.position[2], kind.size[2] - PALM)
+    T_thing_tcp = Pose.from_rotvec([*grasp.position[:2], height], [0.0, 0.0, yaw]) @ Pose(np.zeros(3), _UPSIDE_DOWN)
+    at = world.model.joint(placed.name).qposadr[0]
+    world.data.qpos[at : at + 7] = _free(T_base_tcp @ T_thing_tcp.inverse())
+    return grasp.width
 
 
 def _places(points: Array, T_base_tcp: Pose) -> NDArray[np.float32]:
@@ -121,31 +179,42 @@ def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
     """A scene from some viewpoints; the same arguments give the same pictures."""
     drawn, rng = scenario.draw(task, "train", seed), np.random.default_rng([seed, 5])
     world = HandheldWorld(drawn, seed=seed)
-    texts, things, goals = zip(*_captions(drawn, world), strict=True)
-    targets = np.array([[thing, thing if goal is None else goal] for thing, goal in zip(things, goals, strict=True)])
+    standing = world.data.qpos.copy()
     eyes = CellRenderer(world.model, _RENDERED, noise.load().camera, seed)
     images: list[list[Image]] = []
     states: list[list[float]] = []
     places: list[NDArray[np.float32]] = []
     offsets: list[Array] = []
+    turns: list[list[tuple[float, float]]] = []
     try:
         for view in range(views):
-            pose = _viewpoint(targets.reshape(-1, 3), drawn.cabinet is None, rng)
+            world.data.qpos[:] = standing
+            told = list(_captions(drawn, world))
+            pose, held = _viewpoint(told, rng)
             width = rng.uniform(0.0, GRIPPER.stroke)
-            snapshot = _hold(world, pose, width)
+            if any(np.linalg.norm(one.thing - pose.position) < _AROUND for one in told):
+                width = max(width, _OPEN)
+            if held is not None:
+                width = _take(world, _things(drawn)[held], pose, rng)
+                told = list(_captions(drawn, world))
+            _hold(world, pose, width)
+            snapshot = scene.snapshot(world.data)
             states.append([*pose.position, *rotation_6d(pose.rotation), width])
             pictures = (eyes.render(name, snapshot, view) for name in CAMERAS)
             images.append([np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)) for image in pictures])
-            place = _places(targets.reshape(-1, 3), pose).reshape(len(texts), 2, len(CAMERAS), 2).swapaxes(1, 2)
+            targets = np.array([[one.thing, one.thing if one.goal is None else one.goal] for one in told])
+            place = _places(targets.reshape(-1, 3), pose).reshape(len(told), 2, len(CAMERAS), 2).swapaxes(1, 2)
             offset = pose.inverse().apply(targets.reshape(-1, 3)).reshape(targets.shape)
-            without = [goal is None for goal in goals]
+            without = [one.goal is None for one in told]
             place[without, :, 1], offset[without, 1] = np.nan, np.nan
             places.append(place)
             offsets.append(offset)
+            turns.append([_turn(pose.rotation.T @ one.along) for one in told])
     finally:
         eyes.close()
-    told = (np.array(values, np.float32) for values in (places, offsets))
-    return _Shot(task, seed, np.array(images, np.uint8), np.array(states, np.float32), texts, *told)
+    numbers = (np.array(values, np.float32) for values in (places, offsets, turns))
+    texts = tuple(one.text for one in told)
+    return _Shot(task, seed, np.array(images, np.uint8), np.array(states, np.float32), texts, *numbers)
 
 
 def _gathered(shots: list[_Shot], about: dict[str, object]) -> Scenes:
@@ -157,12 +226,12 @@ def _gathered(shots: list[_Shot], about: dict[str, object]) -> Scenes:
             frames += [first + view] * len(shot.texts)
             texts += shot.texts
         first += len(shot.images)
-    places, offsets = (
+    places, offsets, turns = (
         np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])
-        for parts in ([shot.places for shot in shots], [shot.offsets for shot in shots])
+        for parts in zip(*((shot.places, shot.offsets, shot.turns) for shot in shots), strict=True)
     )
     images, states = np.concatenate([shot.images for shot in shots]), np.concatenate([shot.states for shot in shots])
-    return Scenes(about, images, states, np.array(frames), places, offsets, texts)
+    return Scenes(about, images, states, np.array(frames), places, offsets, turns, texts)
 
 
 def _size(text: str) -> tuple[int, int]:

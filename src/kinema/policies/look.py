@@ -6,7 +6,8 @@ a vector; the inner product of query and place says how well they match. So a wo
 understood on others, and one image teaches all the things in it (Shridhar et al. 2022, "CLIPort", for the idea).
 Where a query matches is read as an expected position (Finn et al. 2016, "Deep Spatial Autoencoders"), together with
 what is seen there; a coarse map tells of the rest. From all cameras' positions and the tool's state follows how far off
-the thing and the goal are, in the tool's frame: that takes no calibration, it is learned with the rest.
+the thing and the goal are, in the tool's frame, and from what is seen of the thing how it lies: that takes no
+calibration, it is learned with the rest.
 
 Where the matches belong is learned by itself, from pictures of scenes (`kinema.training.grounding`): that stands in the
 place of the web's images and captions, which networks of the full size begin with. What is read from the matches, the
@@ -16,6 +17,7 @@ glimpse, then is the same whatever a policy learns; so a training may take every
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import torch
@@ -35,21 +37,18 @@ _ROUGH = (3, 4)  # cells of the coarse map
 _QUIET = 0.1  # spread of noise on what is glimpsed, in training, where its own is about 1
 
 # How loud each kind of number in a glimpse is: the few that say where things are must not drown in all the others.
-_LOUD = {"position": 1.0, "sure": 0.3, "told": 0.3, "rough": 0.1, "offset": 2.0}
+_LOUD = {"position": 1.0, "sure": 0.3, "told": 0.3, "rough": 0.1, "offset": 2.0, "near": 2.0, "turn": 1.0}
+_BESIDE = 0.3  # [UNIT] of an offset, by which what is near is told finely
 _SHARP = 3.0  # power of a match that is read as a position, so that a second best hardly draws it away
 
 
 @dataclass(frozen=True, slots=True)
 class EyeConfig:
-    """Channels of one camera's network: `stem` at half the image's size, `fine` at a quarter, `coarse` at an eighth.
-
-    shrink  how many times smaller the image is made first
-    """
+    """Channels of one camera's network: `stem` at half the image's size, `fine` at a quarter, `coarse` at an eighth."""
 
     stem: int
     fine: int
     coarse: int
-    shrink: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +56,17 @@ class LookConfig:
     """`eyes` of the cameras in their order; `width` of words, queries and places.
 
     inner     width of the layers that join what all cameras saw; features: length of the vector that comes out
+    locating  widths of the layers that tell from all cameras' positions how far off things are
     state     whether the tool's pose and opening are known besides the images
     longest   text in words
     """
 
     kind: Literal["look"] = "look"
-    eyes: tuple[EyeConfig, ...] = (EyeConfig(24, 40, 80), EyeConfig(16, 32, 48, 2), EyeConfig(16, 32, 48, 2))
+    eyes: tuple[EyeConfig, ...] = (EyeConfig(24, 40, 80), EyeConfig(16, 32, 48), EyeConfig(16, 32, 48))
     width: int = 64
     inner: int = 512
     features: int = 256
+    locating: tuple[int, ...] = (256, 256, 256)
     state: bool = True
     longest: int = 24
 
@@ -74,7 +75,7 @@ def grounded(seeing: nn.Module) -> list[nn.Parameter]:
     """What `kinema.training.grounding` teaches: the eyes, the reader, what compares them and what locates."""
     if not isinstance(seeing, Look):
         return []
-    parts = (seeing.eyes, seeing.reader, seeing.locate)
+    parts = (seeing.eyes, seeing.reader, seeing.locate, seeing.lie)
     return [seeing.sharpness, *(value for part in parts for value in part.parameters())]
 
 
@@ -113,7 +114,6 @@ class _Eye(nn.Module):
 
     def __init__(self, config: EyeConfig, width: int) -> None:
         super().__init__()
-        self.shrink = config.shrink
         self.stem = nn.Sequential(nn.Conv2d(3, config.stem, 5, 2, 2, bias=False), norm(config.stem), nn.ReLU())
         self.fine = nn.Sequential(_Residual(config.stem, config.fine, 2), _Residual(config.fine, config.fine))
         self.coarse = nn.Sequential(_Residual(config.fine, config.coarse, 2), _Residual(config.coarse, config.coarse))
@@ -125,11 +125,15 @@ class _Eye(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        if self.shrink > 1:
-            image = functional.avg_pool2d(image, self.shrink)
         fine = self.fine(self.stem(image))
         coarse = functional.interpolate(self.coarse(fine), size=fine.shape[-2:])
         return self.join(torch.cat([fine, coarse], dim=1))
+
+
+def _perceptron(inputs: int, inner: Sequence[int], outputs: int) -> nn.Sequential:
+    widths = (inputs, *inner)
+    layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.SiLU())]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
 
 
 class _Reader(nn.Module):
@@ -194,23 +198,17 @@ class Look(nn.Module):
         kinds = {"position": 2 * queries, "sure": queries, "told": queries * config.width}
         kinds["rough"] = config.width * math.prod(_ROUGH)
         each = torch.cat([torch.full((count,), _LOUD[kind]) for kind, count in kinds.items()]).repeat(cameras)
-        loud = torch.cat([each, torch.full((3 * queries,), _LOUD["offset"])])
+        far = {"offset": 3 * queries, "near": 3 * queries, "turn": 2}
+        loud = torch.cat([each, *(torch.full((count,), _LOUD[kind]) for kind, count in far.items())])
         self.register_buffer("loud", loud, persistent=False)
         self.register_buffer("centre", torch.zeros(len(loud)))
         self.register_buffer("spread", torch.ones(len(loud)))
         self.state = ToolState() if config.state else None
         known = tool_state.WIDTH if config.state else 0
-        self.locate = nn.Sequential(
-            *(nn.Linear(3 * cameras + known, 2 * config.width), nn.SiLU()),
-            *(nn.Linear(2 * config.width, 2 * config.width), nn.SiLU()),
-            nn.Linear(2 * config.width, 3),
-        )
+        self.locate = _perceptron(3 * cameras + known, config.locating, 3)
+        self.lie = _perceptron(cameras * config.width + known, config.locating[:1], 2)
         width = len(loud) + queries * config.width + known
-        self.join = nn.Sequential(
-            *(nn.Linear(width, config.inner), nn.SiLU()),
-            *(nn.Linear(config.inner, config.inner), nn.SiLU()),
-            nn.Linear(config.inner, config.features),
-        )
+        self.join = _perceptron(width, (config.inner,) * 2, config.features)
 
     @torch.no_grad()
     def fit(self, glimpses: Tensor) -> None:
@@ -245,22 +243,36 @@ class Look(nn.Module):
 
         positions  of every camera, as `positions` reads them
         """
-        seen = torch.cat(list(positions), dim=2)
-        if self.state is not None:
-            seen = torch.cat([seen, self.state(state)[:, None].expand(-1, seen.shape[1], -1)], dim=2)
-        return self.locate(seen)
+        return self.locate(self._known(torch.cat(list(positions), dim=2), state))
+
+    def there(self, place: Tensor, match: Tensor) -> Tensor:
+        """What is seen (b, queries, width) at a camera's places (b, width, h, w) that match (b, queries, h, w)."""
+        return torch.einsum("bqhw,bchw->bqc", match.exp(), place.float())
+
+    def turns(self, there: Sequence[Tensor], state: Tensor) -> Tensor:
+        """How things lie, (b, n, 2), by what every camera sees (b, n, width) of them.
+
+        Cosine and sine of twice the angle of the longer side about the tool's z; 0 for what is round.
+        """
+        return self.lie(self._known(torch.cat(list(there), dim=2), state))
+
+    def _known(self, seen: Tensor, state: Tensor) -> Tensor:
+        """What is seen (b, n, length), with the state (b, 10) where that is known."""
+        if self.state is None:
+            return seen
+        return torch.cat([seen, self.state(state)[:, None].expand(-1, seen.shape[1], -1)], dim=2)
 
     def glimpse(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, by read texts."""
         places, seen = self.places(images), []
         matches = self.matches(places, told)
         positions = [self.positions(match) for match in matches]
-        for place, match, read in zip(places, matches, positions, strict=True):
-            shares, place = match.exp(), place.float()
-            there = (shares.flatten(2).unsqueeze(1) * place.flatten(2).unsqueeze(2)).sum(dim=3).transpose(1, 2)
-            rough = functional.adaptive_avg_pool2d(place, _ROUGH)
-            seen += [read[..., :2], read[..., 2], there, rough]
-        seen.append(self.offsets(positions, state))
+        there = [self.there(place, match) for place, match in zip(places, matches, strict=True)]
+        for place, read, what in zip(places, positions, there, strict=True):
+            seen += [read[..., :2], read[..., 2], what, functional.adaptive_avg_pool2d(place.float(), _ROUGH)]
+        offsets = self.offsets(positions, state)
+        near = offsets / (torch.linalg.vector_norm(offsets, dim=2, keepdim=True) + _BESIDE)
+        seen += [offsets, near, self.turns([what[:, :1] for what in there], state)]
         return torch.cat([part.flatten(1) for part in seen], dim=1)
 
     def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Each query's match with the places of an image is a distribution over them; it i
 (cross entropy), in every camera that sees it. A picture is looked at once, however many captions it has.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,13 +26,17 @@ CAPTIONS = 3  # of each picture in a batch
 _BLUR = 0.7  # [cells of a map] within which a match is as good
 _NEAR = 0.15  # of half an image's width: as far from its place a match is counted as right
 _HELD_OUT = 0.05  # [-] of the scenes
+_FAR = 0.5  # [UNIT] off, an error counts half as much as at the tool
+_LONG = 0.5  # of the length that `turns` have: from there on it is said how well they are told
+_CLOSE = 0.15  # [m] within which offsets are measured apart
+_TURN = 0.3  # weight of how a thing lies
 
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
     """b pictures (b, cameras, height, width, 3) uint8 by a tool in states (b, 10), and b * n texts.
 
-    places (b, n, cameras, queries, 2) and offsets (b, n, queries, 3) as in `kinema.training.scenes`
+    places (b, n, cameras, queries, 2), offsets (b, n, queries, 3), turns (b, n, 2) as in `kinema.training.scenes`
     """
 
     images: Tensor
@@ -39,6 +44,7 @@ class Captioned:
     texts: tuple[str, ...]
     places: Tensor
     offsets: Tensor
+    turns: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,26 +58,28 @@ class Captions:
         self._scenes, self.pictures, self._shift = scenes, pictures, shift
         order = np.argsort(scenes.frames, kind="stable")
         self._of = np.split(order, np.searchsorted(scenes.frames[order], np.arange(1, len(scenes.images))))
+        away = np.linalg.norm(np.nan_to_num(scenes.offsets, nan=np.inf), axis=2).min(axis=1)
+        self._near = np.array([some[away[some].argmin()] for some in self._of])
 
     def draw(self, batch: int, seed: int, step: int) -> Captioned:
-        """The batch of a step: a function of seed and step."""
+        """The batch of a step: a function of seed and step. A picture's first caption is of what is nearest."""
         rng = np.random.default_rng([seed, step, 2])
         pictures = self.pictures[rng.integers(0, len(self.pictures), batch)]
-        captions = np.array([rng.choice(self._of[picture], CAPTIONS) for picture in pictures])
+        captions = np.array([[self._near[k], *rng.choice(self._of[k], CAPTIONS - 1)] for k in pictures])
         return self._moved(self.take(pictures, captions), rng)
 
     def all(self, portion: int) -> Iterator[Captioned]:
-        """Every picture with its first caption: for measuring."""
+        """Every picture with its first caption and that of what is nearest: for measuring."""
         for some in np.split(self.pictures, range(portion, len(self.pictures), portion)):
-            yield self.take(some, np.array([self._of[picture][:1] for picture in some]))
+            yield self.take(some, np.array([[self._of[k][0], self._near[k]] for k in some]))
 
     def take(self, pictures: NDArray[np.int64], captions: NDArray[np.int64]) -> Captioned:
         """Pictures (b,) with captions (b, n)."""
         scenes = self._scenes
         texts = tuple(scenes.texts[caption] for caption in captions.ravel().tolist())
         images, states = torch.from_numpy(np.array(scenes.images[pictures])), torch.from_numpy(scenes.states[pictures])
-        places, offsets = (torch.from_numpy(told[captions]) for told in (scenes.places, scenes.offsets))
-        return Captioned(images, states, texts, places, offsets)
+        told = (torch.from_numpy(values[captions]) for values in (scenes.places, scenes.offsets, scenes.turns))
+        return Captioned(images, states, texts, *told)
 
     def _moved(self, batch: Captioned, rng: np.random.Generator) -> Captioned:
         """Every image moved by a few pixels, its border going on, and its places with it."""
@@ -107,29 +115,34 @@ class Grounding(nn.Module):
         return [{"params": look.grounded(self.look)}]
 
     def loss(self, batch: Captioned, stage: str) -> dict[str, Tensor]:
-        """Cross entropy of each query, and how far off it is told to be from the tool, in `look.UNIT`.
+        """Cross entropy of each query, how far off the tool it is told to be, in `look.UNIT`, and how the thing lies.
 
-        Draws come from torch's global generator.
+        What is near the tool counts more. Draws come from torch's global generator.
         """
         images = varied(signal(batch.images)) if self.training else signal(batch.images)
         terms: dict[str, list[Tensor]] = {query: [] for query in QUERIES}
-        matches = self._matches(images, batch)
+        places, matches = self._matches(images, batch)
         for match, place in zip(matches, batch.places.unbind(dim=2), strict=True):
             error, seen = cross_entropy(match, place)
             for i, query in enumerate(QUERIES):
                 terms[query].append((error[..., i] * seen[..., i]).sum() / seen[..., i].sum().clamp(min=1))
         away, told = self._away(matches, batch)
-        offset = (away * told).sum() / told.sum().clamp(min=1)
-        return {query: torch.stack(some).mean() for query, some in terms.items()} | {"offset": offset}
+        counts = told * _FAR / (_FAR + torch.linalg.vector_norm(batch.offsets.nan_to_num(0.0) / look.UNIT, dim=-1))
+        others = {
+            "offset": (away * counts).sum() / counts.sum().clamp(min=1e-3),
+            "turn": _TURN * torch.linalg.vector_norm(self._turns(places, matches, batch) - batch.turns, dim=-1).mean(),
+        }
+        return {query: torch.stack(some).mean() for query, some in terms.items()} | others
 
     @torch.no_grad()
-    def found(self, batch: Captioned) -> tuple[Tensor, Tensor, Tensor]:
+    def found(self, batch: Captioned) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Whether each query's best match (b, n, cameras, queries) is where it belongs, and whether it is in sight.
 
-        And how far off its place is told to be (b, n, queries) [m]; NaN where there is none.
+        By how much its offset is missed (b, n, queries) [m], NaN where there is none; and by how much (b, n) [rad] the
+        way that a thing lies, NaN where it is nearly round.
         """
         right = []
-        matches = self._matches(signal(batch.images), batch)
+        places, matches = self._matches(signal(batch.images), batch)
         for match, place in zip(matches, batch.places.unbind(dim=2), strict=True):
             height, width = match.shape[-2:]
             best = match.flatten(-2).argmax(dim=-1)
@@ -137,7 +150,11 @@ class Grounding(nn.Module):
             right.append(torch.linalg.vector_norm(at - place.nan_to_num(9.0), dim=-1) < _NEAR)
         away, told = self._away(matches, batch)
         missed = (look.UNIT * away).masked_fill(~told, torch.nan)
-        return torch.stack(right, dim=2), batch.places.isfinite().all(dim=-1), missed
+        told, lies = self._turns(places, matches, batch), batch.turns
+        angle = torch.atan2(told[..., 1], told[..., 0]) - torch.atan2(lies[..., 1], lies[..., 0])
+        turned = torch.atan2(angle.sin(), angle.cos()).abs() / 2
+        turned = turned.masked_fill(torch.linalg.vector_norm(lies, dim=-1) < _LONG, torch.nan)
+        return torch.stack(right, dim=2), batch.places.isfinite().all(dim=-1), missed, turned
 
     def _away(self, matches: Sequence[Tensor], batch: Captioned) -> tuple[Tensor, Tensor]:
         """Distances (b, n, queries), in `look.UNIT`, from where things are told to be; and where they are somewhere."""
@@ -148,12 +165,17 @@ class Grounding(nn.Module):
         error = found - batch.offsets.nan_to_num(0.0) / look.UNIT
         return torch.linalg.vector_norm(error, dim=-1), batch.offsets.isfinite().all(dim=-1)
 
-    def _matches(self, images: Tensor, batch: Captioned) -> list[Tensor]:
-        """Of each camera (b, n, queries, h, w)."""
+    def _turns(self, places: Sequence[Tensor], matches: Sequence[Tensor], batch: Captioned) -> Tensor:
+        """How each caption's thing is told to lie, (b, n, 2)."""
+        there = [self.look.there(place, match[:, :, 0]) for place, match in zip(places, matches, strict=True)]
+        return self.look.turns(there, batch.states)
+
+    def _matches(self, images: Tensor, batch: Captioned) -> tuple[list[Tensor], list[Tensor]]:
+        """Of each camera its places (b, width, h, w), and where they match (b, n, queries, h, w)."""
         queries = self.look.read(batch.texts).unflatten(0, (len(batch), -1))
-        count = queries.shape[1]
-        found = self.look.matches(self.look.places(images), queries.flatten(1, 2))
-        return [match.unflatten(1, (count, len(QUERIES))) for match in found]
+        count, places = queries.shape[1], self.look.places(images)
+        found = self.look.matches(places, queries.flatten(1, 2))
+        return places, [match.unflatten(1, (count, len(QUERIES))) for match in found]
 
 
 def cross_entropy(match: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,12 +194,20 @@ def cross_entropy(match: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
 def measured(model: Grounding, captions: Captions, portion: int = 32) -> Mapping[str, float]:
     """Share [-] of captions whose query is found in each camera, by '<query>_<camera's number>'.
 
-    And by '<query>_mm' the median of how far off the tool is told that its place is.
+    The median of how much its offset is missed, by '<query>_mm', and '<query>_close_mm' for those within 15 cm; and
+    of by how many degrees the way that a thing lies, by 'turn_deg'.
     """
-    found = [model.found(batch) for batch in captions.all(portion)]
-    right, seen, missed = (torch.cat(some) for some in zip(*found, strict=True))
+    batches = list(captions.all(portion))
+    right, seen, missed, turned = (
+        torch.cat(some) for some in zip(*(model.found(batch) for batch in batches), strict=True)
+    )
+    away = torch.linalg.vector_norm(torch.cat([batch.offsets for batch in batches]), dim=-1)
     share = (right & seen).sum(dim=(0, 1)) / seen.sum(dim=(0, 1)).clamp(min=1)
-    shares = {
+    found = {
         f"{query}_{camera}": float(share[camera, i]) for camera in range(len(share)) for i, query in enumerate(QUERIES)
     }
-    return shares | {f"{query}_mm": 1e3 * float(missed[..., i].nanmedian()) for i, query in enumerate(QUERIES)}
+    for i, query in enumerate(QUERIES):
+        off = missed[..., i]
+        found[f"{query}_mm"] = 1e3 * float(off.nanmedian())
+        found[f"{query}_close_mm"] = 1e3 * float(off.masked_fill(away[..., i] > _CLOSE, torch.nan).nanmedian())
+    return found | {"turn_deg": math.degrees(float(turned.nanmedian()))}

@@ -6,6 +6,8 @@
     states.npy     (n, 10) float32: the tool's, as `kinema.policies.tool_state` has it
     places.npy     (m, cameras, queries, 2) float32: x and y from -1 to 1 over the image; NaN where it is out of sight
     offsets.npy    (m, queries, 3) float32: from the tool, in its own frame [m]; NaN where there is none
+    turns.npy      (m, 2) float32: cosine and sine of twice the angle of the thing's longer side about the tool's z; the
+                   shorter, the less long and narrow the thing is; 0 for round ones
     texts.json     the m captions
 
 A caption's queries are those of `kinema.policies.look`: the thing, and the goal that it goes to.
@@ -24,10 +26,10 @@ from numpy.typing import NDArray
 from kinema.episodes.export import write_json
 from kinema.errors import EpisodeError
 
-VERSION = 2
+VERSION = 3
 INDEX = "index.json"
 
-_ARRAYS = ("images", "states", "frames", "places", "offsets")
+_ARRAYS = ("images", "states", "frames", "places", "offsets", "turns")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +42,7 @@ class Scenes:
     frames: NDArray[np.int64]
     places: NDArray[np.float32]
     offsets: NDArray[np.float32]
+    turns: NDArray[np.float32]
     texts: Sequence[str]
 
     @property
@@ -74,8 +77,8 @@ def read(folder: Path) -> Scenes:
     if (version := about.pop("version", None)) != VERSION:
         raise EpisodeError(f"{folder / INDEX}: version is {version}, allowed is {VERSION}")
     frames, places, pictures = arrays["frames"], arrays["places"], len(arrays["images"])
-    captions = len(texts) == len(frames) == len(places) == len(arrays["offsets"])
-    if not captions or frames.max() >= pictures or len(arrays["states"]) != pictures:
+    captions = {len(texts), *(len(arrays[name]) for name in ("frames", "places", "offsets", "turns"))}
+    if len(captions) > 1 or frames.max() >= pictures or len(arrays["states"]) != pictures:
         raise EpisodeError(f"{folder}: {len(texts)} texts, {len(frames)} frames and {len(places)} places disagree")
     return Scenes(
         about, **{name: array if name == "images" else np.asarray(array) for name, array in arrays.items()}, texts=texts

@@ -38,7 +38,7 @@ _ABOVE = 0.08  # [m] from where the tool descends straight onto an object
 _MARGIN = 0.04  # [m] kept above what the tool flies over
 _SLACK = 0.016  # [m] jaw beyond the object on each side before the grasp; half of it in clutter
 _FINGER = 0.014  # [m] thickness of a finger
-_PALM = 0.072  # [m] free height between the finger tips' centre and the gripper's hand
+PALM = 0.072  # [m] free height between the finger tips' centre and the gripper's hand
 _TILT = 1.2  # [rad] by which the tool points down where it reaches for a handle
 _PULL = 0.75  # [-] of a drawer's travel to which it is pulled
 _RETRIES = 3
@@ -267,7 +267,7 @@ class PickAndPlace:
         feasible = [way for way in ways if way[2] < GRIPPER.stroke - 0.006]
         feasible = feasible or [min(ways, key=lambda way: way[2])]  # bounding boxes exaggerate: try the narrowest side
         for (point, yaw, width), flip, slack in itertools.product(feasible, (0.0, math.pi), (_SLACK, _SLACK / 2)):
-            height = max(min(point[2], box.top - 0.012), box.top - _PALM, box.bottom + GRIPPER.tip + 0.006)
+            height = max(min(point[2], box.top - 0.012), box.top - PALM, box.bottom + GRIPPER.tip + 0.006)
             tool = _top_down(np.array([point[0], point[1], height]), yaw + flip)
             opening = min(width + 2 * slack, GRIPPER.stroke)
             fingers = tool.apply(_fingers(opening))
@@ -297,7 +297,7 @@ class PickAndPlace:
         floor, rim = container.position[2] + facts["floor"], container.position[2] + facts["rim"]
         # open fingers stay above the rim, unless the container is wide enough for them
         inside = self._grasp.width / 2 + _SLACK + _FINGER + 0.02 < float(opening.min()) / 2
-        lowest = rim + 0.02 - _PALM if inside else rim + GRIPPER.tip + 0.005
+        lowest = rim + 0.02 - PALM if inside else rim + GRIPPER.tip + 0.005
         height = max(floor + 0.015 + float(taken.position[2]) - held.bottom, lowest)
         return Pose(np.array([*(container.position[:2] - middle[:2]), height]), rotation @ taken.rotation)
 
