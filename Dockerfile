@@ -19,7 +19,7 @@ RUN . /opt/ros/jazzy/setup.bash && make setup
 
 # CUDA comes with torch's own wheel; TensorRT from the index that NVIDIA documents, whose address is the argument.
 RUN if [ -n "$GPU_INDEX" ]; then \
-        .venv/bin/python -m pip install --extra-index-url "$GPU_INDEX" tensorrt-cu12 onnxruntime-gpu; \
+        .venv/bin/python -m pip install --extra-index-url "$GPU_INDEX" tensorrt-cu13 onnxruntime-gpu; \
     fi
 
 ENTRYPOINT ["/ros_entrypoint.sh"]

@@ -72,6 +72,23 @@ def test_images_decoded_as_needed_are_those_decoded_at_once(data):
     assert one.actions is None and torch.equal(one.prefix, other.prefix)
 
 
+@pytest.mark.parametrize("framing", [VARIED, Framing(frames=0)])
+def test_a_glimpse_is_taken_once_of_every_moment_and_stands_for_its_images(data, space, framing):
+    windows, looks = Windows(every(data), framing, space), []
+
+    def see(batch) -> torch.Tensor:
+        looks.append(len(batch))
+        return batch.now.flatten(1).float().mean(dim=1, keepdim=True)
+
+    before = windows.batch(plain(3, 40))
+    windows.glimpse(see)
+    batch = windows.batch(plain(3, 40))
+    assert sum(looks) == len(windows) and len(batch) == 2
+    assert torch.equal(batch.glimpse, see(before)) and torch.equal(batch.actions, before.actions)
+    assert batch.now.numel() == (before.now.numel() if framing.frames else 0)
+    assert (batch.future is None) == (before.future is None)
+
+
 def test_of_videos_without_actions_only_images_and_texts_are_looked_at(data, monkeypatch):
     monkeypatch.setattr(ShardDataset, "state", lambda *_: pytest.fail("their states were looked at"))
     windows = Windows(every(data), VIDEO, None)

@@ -9,7 +9,8 @@ from torch import Tensor
 class Batch:
     """b moments t of a data set.
 
-    now      (b, cameras, height, width, 3) uint8 RGB: the images at t, cameras in the checkpoint's order
+    now      (b, cameras, height, width, 3) uint8 RGB: the images at t, cameras in the checkpoint's order; empty
+             where a glimpse stands for them and no video is wanted
     state    (b, 10) float32: the tool's at t, as `kinema.policies.tool_state` has it; None: video alone
     future   (b, cameras, frames, height, width, 3) uint8 RGB: what came of them, one every `stride` steps, the first
              `stride` steps after t; None where no video is wanted
@@ -28,4 +29,4 @@ class Batch:
     glimpse: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.now)
+        return len(self.text)

@@ -76,8 +76,7 @@ class Session:
         if not state.exists():
             self._prepare()
         if getattr(self.model, "still", False) and order.stage != "video":
-            for windows in (self.windows, self.held_out):
-                windows.glimpse(self.model.eval().glimpse)
+            self.windows.glimpse(self.model.eval().glimpse)
             self.model.train()
         self.training = Training(self.model, plan, accelerator, state, self._told())
 

@@ -180,23 +180,19 @@ class Windows:
         return len(self._steps)
 
     def glimpse(self, see: Callable[[Batch], Tensor]) -> None:
-        """Have `see` look at every moment once, as it is; batches have what it saw from now on."""
+        """Have `see` look at every moment once, as it is; batches have what it saw, and no image that nobody needs."""
         rows = (
             Draw(np.arange(some.start, some.stop), *_plain(len(some), self.framing)) for some in _chunks(len(self), 64)
         )
         self._glimpses = torch.cat([see(self.batch(drawn)) for drawn in rows])
+        if not self.framing.frames:
+            self._images = None
 
     def batch(self, drawn: Draw) -> Batch:
         """The moments drawn, on the device."""
-        rows = drawn.rows
-        ahead = self.framing.stride * np.arange(self.framing.frames + 1)
-        steps = np.minimum(self._steps[rows, None] + ahead, self._last[rows, None])
-        images = self._images
-        if images is None:
-            needed, steps = np.unique(steps, return_inverse=True)
-            images = self._source.decode(needed).to(self._device)
-        shift, mine = (torch.from_numpy(part).to(self._device) for part in (drawn.shift, rows))
-        cut = _cut(images, torch.from_numpy(steps).to(self._device), shift)
+        rows, mine = drawn.rows, torch.from_numpy(drawn.rows).to(self._device)
+        seen = self._glimpses is not None and not self.framing.frames
+        cut = torch.empty(len(rows), 1, 0, dtype=torch.uint8) if seen else self._shown(drawn)
         return Batch(
             now=cut[:, 0],
             state=None if self._state is None else self._state[mine],
@@ -206,6 +202,16 @@ class Windows:
             prefix=torch.from_numpy(drawn.prefix).to(self._device),
             glimpse=None if self._glimpses is None else self._glimpses[mine],
         )
+
+    def _shown(self, drawn: Draw) -> Tensor:
+        """Images (b, 1 + frames, cameras, height, width, 3) of the moments drawn and of what comes of them."""
+        rows, ahead = drawn.rows, self.framing.stride * np.arange(self.framing.frames + 1)
+        steps = np.minimum(self._steps[rows, None] + ahead, self._last[rows, None])
+        images = self._images
+        if images is None:
+            needed, steps = np.unique(steps, return_inverse=True)
+            images = self._source.decode(needed).to(self._device)
+        return _cut(images, *(torch.from_numpy(part).to(self._device) for part in (steps, drawn.shift)))
 
     def _decode_all(self, steps: int) -> Tensor:
         width, height = self.size
