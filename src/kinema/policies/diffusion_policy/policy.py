@@ -1,6 +1,5 @@
 """The baseline behind the policy seam: looks at three images and a text, and samples the next chunk."""
 
-import functools
 import time
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kinema.chunk import Observation, ObservationSpec, Prediction
-from kinema.policies import action_unet, checkpoint, pictures, sampling, text, tool_state
+from kinema.policies import action_unet, checkpoint, loading, pictures, sampling, text, tool_state
 from kinema.policies.actions import WIDTH
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import MODE, DiffusionPolicyConfig, DiffusionPolicyModel, sample
@@ -89,27 +88,10 @@ def load(folder: Path, seed: int = 0, device: str = "cpu", backend: str = backen
 
     Raises CheckpointError, ConfigError for an unknown backend, EngineError for one that it can't use.
     """
-    facts = checkpoint.read(folder)
-    return DiffusionPolicy(facts, network(folder, device), seed, _run(folder, facts.hash, device, backend))
+    facts, model = checkpoint.read(folder), network(folder, device)
+    return DiffusionPolicy(facts, model, seed, loading.run(model, folder, MODE, backend, device, probe))
 
 
 def network(folder: Path, device: str = "cpu") -> DiffusionPolicyModel:
     """The network with its weights, ready to act; raises CheckpointError."""
-    return _model(folder, checkpoint.read(folder).hash, device)
-
-
-@functools.lru_cache(maxsize=1)
-def _run(folder: Path, hash: str, device: str, backend: str) -> Run:
-    model, facts = _model(folder, hash, device), checkpoint.read(folder)
-    act = functools.partial(probe, facts, model, MODE)
-    return backends.ready(backend, hash, model, MODE, act, torch.device(device))
-
-
-@functools.lru_cache(maxsize=1)
-def _model(folder: Path, hash: str, device: str) -> DiffusionPolicyModel:
-    """The network with its weights; the last one stays, so that many episodes don't load it again."""
-    facts, tensors = checkpoint.load(folder)
-    config = facts.configured(DiffusionPolicyConfig, folder)
-    model = DiffusionPolicyModel(config, len(facts.cameras), facts.image_size)
-    checkpoint.restore(model, tensors, folder, device)
-    return model.eval()
+    return loading.network(DiffusionPolicyModel, DiffusionPolicyConfig, folder, device)

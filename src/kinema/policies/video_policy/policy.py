@@ -1,6 +1,5 @@
 """The video policy behind the seam: three ways to act with one checkpoint, and the imagined video when it is wanted."""
 
-import functools
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from kinema.chunk import Observation, ObservationSpec, Prediction
 from kinema.errors import CheckpointError, ConfigError, ObservationError
-from kinema.policies import action_unet, checkpoint, pictures, sampling, text, tool_state
+from kinema.policies import action_unet, checkpoint, loading, pictures, sampling, text, tool_state
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.engines import backends
 from kinema.policies.engines.engine import Timed
@@ -155,27 +154,10 @@ def load(
         raise CheckpointError(f"{folder}: has learned to imagine, not to act: train the stage `action` on it")
     if mode not in facts.latency:
         raise ConfigError(f"{NAME} has no mode {mode!r}; allowed: {', '.join(facts.latency)}")
-    run = _run(folder, facts.hash, device, mode, backend)
-    return VideoPolicy(facts, network(folder, device), mode, seed, run)
+    model = network(folder, device)
+    return VideoPolicy(facts, model, mode, seed, loading.run(model, folder, mode, backend, device, probe))
 
 
 def network(folder: Path, device: str = "cpu") -> VideoPolicyModel:
     """The network with its weights, ready to act; raises CheckpointError."""
-    return _model(folder, checkpoint.read(folder).hash, device)
-
-
-@functools.lru_cache(maxsize=1)
-def _run(folder: Path, hash: str, device: str, mode: str, backend: str) -> Run:
-    model, facts = _model(folder, hash, device), checkpoint.read(folder)
-    act = functools.partial(probe, facts, model, mode)
-    return backends.ready(backend, hash, model, mode, act, torch.device(device))
-
-
-@functools.lru_cache(maxsize=1)
-def _model(folder: Path, hash: str, device: str) -> VideoPolicyModel:
-    """The network with its weights; the last one stays, so that many episodes don't load it again."""
-    facts, tensors = checkpoint.load(folder)
-    config = facts.configured(VideoPolicyConfig, folder)
-    model = VideoPolicyModel(config, len(facts.cameras), facts.image_size)
-    checkpoint.restore(model, tensors, folder, device)
-    return model.eval()
+    return loading.network(VideoPolicyModel, VideoPolicyConfig, folder, device)
