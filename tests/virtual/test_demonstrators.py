@@ -203,3 +203,22 @@ def test_grasps_fit_the_jaw_and_keep_the_fingers_off_the_table(split: str) -> No
         assert take.T_base_tcp.position[2] - GRIPPER.tip > 0.003
         assert take.width <= GRIPPER.stroke and stages["close"].width < take.width
         assert stages["lower"].T_base_tcp.position[2] < stages["carry"].T_base_tcp.position[2]
+
+
+def test_a_person_comes_in_aside_and_mends_that_before_the_grasp(world: World) -> None:
+    truth, task = world.truth(), world.scenario.task
+    sides: dict[str, list[float]] = {"first": [], "near": []}
+    for seed in range(30):
+        straight, aside = (
+            demonstrators.SCRIPTS[task](HOME, truth, HOME, style, np.random.default_rng(seed), 0).stages(truth)
+            for style in (Style(), Style(aim_spread=(0.018, 0.15)))
+        )
+        names = [stage.name for stage in aside]
+        near = names.index("near")
+        for side, k in (("first", near - 1), ("near", near)):
+            off = straight[k].T_base_tcp.inverse() @ aside[k].T_base_tcp
+            assert abs(off.position[2]) < 1e-9, "aside, no nearer"
+            sides[side].append(float(np.linalg.norm(off.position)))
+        gap, angle = distance(straight[near + 1].T_base_tcp, aside[near + 1].T_base_tcp)
+        assert gap < 1e-9 and angle < 1e-6 and names[near + 2] == "close"
+    assert 0.015 < np.mean(sides["first"]) < 0.030 and 0.35 < np.mean(sides["near"]) / np.mean(sides["first"]) < 0.7

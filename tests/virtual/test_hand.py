@@ -172,3 +172,11 @@ def test_who_does_not_begin_off_course_does_what_they_always_did():
     np.testing.assert_array_equal(spared, always)
     np.testing.assert_array_equal(chosen[:600], always[:600], "in the dock")
     assert np.abs(chosen - always).max() > 0.03
+
+
+def test_a_person_who_closed_on_nothing_opens_and_begins_anew():
+    tried = _session(_world("pick_and_place", 3), 3, Manner(recovery=1.0, vain=1.0))
+    assert tried.success and len(_gestures(tried)) == 2
+    stamps, width = (values[tried.when(Phase.DEMONSTRATE)] for values in (tried.stamps_ns, tried.width))
+    shut = int(np.flatnonzero(width < 0.005)[0])
+    assert stamps[shut] - stamps[0] < 1.0e9 and width[shut : shut + 500].max() > 0.04

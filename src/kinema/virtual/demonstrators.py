@@ -35,6 +35,7 @@ _SQUEEZE_TIME = 0.25  # [s] the jaw is given to press
 _EMPTY = 0.002  # [m] a jaw that closed to within this holds nothing
 _SLIPPED = 0.03  # [m] an object moved in the hand by more than this is lost
 _ABOVE = 0.08  # [m] from where the tool descends straight onto an object
+_NEAR = 0.04  # [m] before the grasp the tool is aside by half of what it was
 _MARGIN = 0.04  # [m] kept above what the tool flies over
 _SLACK = 0.016  # [m] jaw beyond the object on each side before the grasp; half of it in clutter
 _FINGER = 0.014  # [m] thickness of a finger
@@ -57,6 +58,9 @@ class Style:
     speed_spread    [-] standard deviation of an episode's speed
     waypoint_spread [m] standard deviation of where the tool passes in free space
     grasp_spread    [m] standard deviation of where along the pads and the object it grasps
+    aim_spread      [m, rad] standard deviation of how far aside, and turned, it comes in front of what it grasps; that
+                    is mended on the way there, first by half: so demonstrations show how one corrects (Laskey et al.
+                    2017, "DART", inject noise to that end)
     """
 
     speed: float = 0.25
@@ -66,9 +70,10 @@ class Style:
     speed_spread: float = 0.0
     waypoint_spread: float = 0.0
     grasp_spread: float = 0.0
+    aim_spread: tuple[float, float] = (0.0, 0.0)
 
 
-HUMAN = Style(speed_spread=0.15, waypoint_spread=0.012, grasp_spread=0.003)
+HUMAN = Style(speed_spread=0.15, waypoint_spread=0.012, grasp_spread=0.003, aim_spread=(0.018, 0.15))
 
 
 class Until(enum.Enum):
@@ -190,6 +195,15 @@ def _fingers(opening: float) -> Array:
     return np.stack([x.ravel(), y.ravel(), np.full(x.size, GRIPPER.tip)], axis=1)
 
 
+def _aside(style: Style, rng: np.random.Generator) -> tuple[Pose, Pose]:
+    """How far a tool is off where it should be, when it comes in front of a thing and when it is near it."""
+    off, turn = style.aim_spread
+    return tuple(
+        Pose.from_rotvec([*part * off * rng.standard_normal(2), 0.0], [0.0, 0.0, part * turn * rng.standard_normal()])
+        for part in (1.0, 0.5)
+    )  # type: ignore[return-value]
+
+
 def _closed(width: float, force: float) -> float:
     """The jaw width to ask for [m], so that the drive squeezes something `width` wide with `force` [N]."""
     return max(width - force / GRIPPER.stiffness, 0.0)
@@ -234,6 +248,7 @@ class PickAndPlace:
         self._container: str = truth.facts["container"]
         self._rest = rest
         self._sway = rng.normal(0.0, 1.0, (2, 3)) * style.waypoint_spread
+        self._aim = _aside(style, rng)
         grasps = sorted(self._grasps(truth), key=lambda grasp: grasp.cost)
         self._grasp = self._blurred(grasps[attempt % min(len(grasps), 3)], rng)
         sky = self._skyline(truth) + _MARGIN
@@ -309,11 +324,13 @@ class PickAndPlace:
         beneath = float(taken.position[2]) - held.bottom
         carry = max(self._skyline(truth) + _MARGIN + beneath, float(taken.position[2]) + _ABOVE)
         rise = max(self._fly, float(self._start.position[2]))
+        near = min(max(_Box.of(self._target, truth).top + GRIPPER.tip, float(taken.position[2]) + _NEAR), self._fly)
         opened, closed = grasp.opening, _closed(grasp.width, force)
         let_go = min(grasp.width + 2 * _SLACK, GRIPPER.stroke)
         return (
             Stage("rise", _at_height(self._start, rise, self._sway[0]), opened, Until.PASSED),
-            Stage("above", _at_height(taken, self._fly), opened, Until.REACHED),
+            Stage("above", _at_height(taken, self._fly) @ self._aim[0], opened, Until.REACHED),
+            Stage("near", _at_height(taken, near) @ self._aim[1], opened, Until.PASSED, pace=0.5),
             Stage("descend", taken, opened, Until.ARRIVED, pace=0.5),
             Stage("close", taken, closed, Until.GRIPPED, force),
             Stage("lift", _at_height(taken, carry, self._sway[1]), closed, Until.PASSED, force, pace=0.7),
@@ -353,6 +370,7 @@ class OpenDrawer:
         self._start = tcp
         self._along = float(np.clip(rng.normal() * style.grasp_spread, -0.01, 0.01))
         self._sway = rng.normal(0.0, 1.0, 3) * style.waypoint_spread
+        self._aim = _aside(style, rng)
         self._T_handle_tcp = self._approach(truth.poses[self._handle], rest)
         self._goal: Pose | None = None  # T_base_tcp at the end of the pull
         self._T_tcp_handle: Pose | None = None
@@ -380,13 +398,14 @@ class OpenDrawer:
         def back(pose: Pose, gap: float) -> Pose:
             return pose @ Pose(np.array([0.0, 0.0, -gap]), np.eye(3))
 
-        front = back(take, 0.10)
+        front = back(take, 0.10) @ self._aim[0]
         over = Pose(
             0.5 * (self._start.position + front.position) + self._sway, interpolate(self._start, front, 0.5).rotation
         )
         return (
             Stage("turn", over, opened, Until.PASSED),
             Stage("front", front, opened, Until.REACHED),
+            Stage("near", back(take, _NEAR) @ self._aim[1], opened, Until.PASSED, pace=0.4),
             Stage("reach", take, opened, Until.ARRIVED, pace=0.4),
             Stage("close", take, closed, Until.GRIPPED, force),
             Stage("pull", goal, closed, Until.ARRIVED, force, pace=0.5),

@@ -38,7 +38,7 @@ _ABOVE = 0.06  # [m] that the hand rises before it flies home, and keeps above t
 _CONTENT = 2.0  # [s] of waiting for the scene to come to rest before the person gives up
 _TIRED = 45.0  # [s] after which a demonstration is given up
 _JAW_SPEED = 0.12  # [m/s] outside of gestures
-_APPROACH = ("", "rise", "above", "turn", "front")  # the expert's stages before it closes in
+_APPROACH = ("", "rise", "above", "near", "turn", "front")  # the expert's stages before it closes in
 _ON_THE_WAY = (0.2, 3.0)  # [s] of the expert's approach before the hand leaves its course
 _LOWEST = 0.03  # [m] that it stays above the table then
 _FREE = 0.008  # [m] from where it wants to be, a hand touches nothing
@@ -69,6 +69,7 @@ class Manner:
     grip               [-] spread of an episode's grasp force
     recovery           [-] share of demonstrations that begin off course: somewhere on the way to the grasp, and astray
     astray, astray_turn  [m, rad] spread of how far, each axis
+    vain       [-] share of these that close the jaw on nothing first, to show how one begins anew
     """
 
     dock_time: tuple[float, float] = (0.9, 1.3)
@@ -87,6 +88,7 @@ class Manner:
     recovery: float = 0.0
     astray: float = 0.04
     astray_turn: float = 0.2
+    vain: float = 0.4
 
 
 class Gripped(Protocol):
@@ -212,13 +214,17 @@ class Hand:
         yield from self._move(T_BASE_TCP_START, _RELAXED, 0.0)
         yield from self._wait(self._manner.dock_time)
         astray = np.random.default_rng([self._seed, 4])  # its own, so that nobody else's draws depend on it
+        vain = False
         if astray.random() < self._manner.recovery:
+            vain = astray.random() < self._manner.vain
             self._phase = Phase.ASTRAY
             yield from self._go_astray(astray)
         self._phase = Phase.BEGIN
         yield from self._squeeze_twice()
         yield from self._wait(self._manner.settle)
         self._phase = Phase.DEMONSTRATE
+        if vain:
+            yield from self._move(self._goal[0], 0.0, 0.0)
         yield from self._demonstrate()
         self._phase = Phase.END
         yield from self._squeeze_twice()
