@@ -37,6 +37,8 @@ class Joint:
     radius     [m] of the link's tube, for inertia, collision and looks
     rotor      [kg m^2] reflected rotor inertia
     friction   [N m] Coulomb; damping [N m s/rad] viscous
+    correction by which the frame after the link really lies off these numbers: position [m] and rotation vector [rad]
+               (6,) in that frame, from the arm's own calibration (see `dh.calibrated`); empty: none is known
     """
 
     name: str
@@ -53,6 +55,7 @@ class Joint:
     rotor: float = 0.1
     friction: float = 0.4
     damping: float = 0.8
+    correction: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +220,11 @@ def arm(name: str) -> ArmModel:
 
 
 def dh_transform(joint: Joint, q: float) -> Pose:
-    """The DH transform of one joint at angle q [rad]: from the frame before it to the frame after it."""
+    """The DH transform of one joint at angle q [rad]: from the frame before it to the frame after it, as it really is."""
     cq, sq, ca, sa = math.cos(q), math.sin(q), math.cos(joint.alpha), math.sin(joint.alpha)
     rotation = np.array([[cq, -sq * ca, sq * sa], [sq, cq * ca, -cq * sa], [0.0, sa, ca]])
-    return Pose(np.array([joint.a * cq, joint.a * sq, joint.d]), rotation)
+    T = Pose(np.array([joint.a * cq, joint.a * sq, joint.d]), rotation)
+    return T @ Pose.from_rotvec(joint.correction[:3], joint.correction[3:]) if joint.correction else T
 
 
 def link_transform(joint: Joint) -> Pose:
