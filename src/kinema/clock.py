@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from kinema import paths
+from kinema.errors import ConfigError
 
 NS = 1_000_000_000
 
@@ -39,6 +40,38 @@ class Every:
         count = int(to_seconds(t_ns - self._origin_ns) * self._rate + 1e-6)
         due, self.count = count > self.count, count
         return due
+
+
+class RateKeeper:
+    """Absolute deadlines on the monotonic clock; a late cycle is counted and its deadlines are skipped (F19).
+
+    It paces a loop whose device has no tick of its own; loops that answer an arm's records need none.
+
+    period [s]; spin [s] before a deadline that is waited for awake, because sleeping wakes up late.
+    """
+
+    def __init__(self, period: float, spin: float = 0.0):
+        if period <= 0.0 or not 0.0 <= spin < period:
+            raise ConfigError(f"period {period} s, spin {spin} s: allowed are period > 0 and 0 <= spin < period")
+        self._period_ns, self._spin_ns = to_ns(period), to_ns(spin)
+        self._deadline_ns = time.monotonic_ns() + self._period_ns
+        self.missed = 0  # deadlines, in all
+        self.missed_in_row = 0
+
+    def wait(self) -> int:
+        """Sleep until the next deadline that still lies ahead; returns how many have passed since the last call."""
+        now = time.monotonic_ns()
+        late = max(0, (now - self._deadline_ns) // self._period_ns + 1) if now > self._deadline_ns else 0
+        self._deadline_ns += late * self._period_ns
+        self.missed += late
+        self.missed_in_row = self.missed_in_row + late if late else 0
+        left = self._deadline_ns - now - self._spin_ns
+        if left > 0:
+            time.sleep(to_seconds(left))
+        while time.monotonic_ns() < self._deadline_ns:
+            pass
+        self._deadline_ns += self._period_ns
+        return late
 
 
 def _boot_id() -> str:
