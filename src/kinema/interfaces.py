@@ -146,11 +146,25 @@ class GripperState:
     force: float
 
 
-class Gripper(Protocol):
-    def read(self, timeout: float) -> GripperState | None: ...
+@dataclass(frozen=True, slots=True)
+class JawCommand:
+    """What a gripper took of a command: width [m], speed [m/s], and the force [N] that it may reach."""
 
-    def command(self, width: float, speed: float, force: float) -> float:
-        """Ask for a width [m] at a speed [m/s] with at most a force [N]; returns the width that was applied."""
+    width: float
+    speed: float
+    force: float
+
+
+class Gripper(Protocol):
+    def read(self, timeout: float) -> GripperState | None:
+        """The newest state, waiting at most `timeout` [s] for one; raises DeviceError when the link is lost."""
+        ...
+
+    def command(self, width: float, speed: float, force: float) -> JawCommand:
+        """Ask for a width [m] at a speed [m/s] with at most a force [N]; returns what was applied of each.
+
+        Raises DeviceError for what is not finite, and when the gripper can't be reached or reports a fault.
+        """
         ...
 
     def close(self) -> None: ...

@@ -108,6 +108,14 @@ class GripperModel:
     def T_flange_tcp(self) -> Pose:
         return Pose(np.array([0.0, 0.0, self.tcp]), np.eye(3))
 
+    def clip(self, width: float, speed: float, force: float) -> tuple[float, float, float]:
+        """The nearest command that the gripper takes; a width [m] below zero squeezes what is held."""
+        return (
+            min(max(width, -self.stroke), self.stroke),
+            min(max(speed, 1e-3), self.speed),
+            min(max(force, 1.0), self.force),
+        )
+
     def asked(self, opening: Array, force: Array) -> Array:
         """What opening [m] to ask for, so that the jaw stands at `opening` [m] and presses by `force` [N], each (n,).
 
@@ -220,7 +228,7 @@ def arm(name: str) -> ArmModel:
 
 
 def dh_transform(joint: Joint, q: float) -> Pose:
-    """The DH transform of one joint at angle q [rad]: from the frame before it to the frame after it, as it really is."""
+    """The DH transform of one joint at angle q [rad]: from the frame before it to the frame after it."""
     cq, sq, ca, sa = math.cos(q), math.sin(q), math.cos(joint.alpha), math.sin(joint.alpha)
     rotation = np.array([[cq, -sq * ca, sq * sa], [sq, cq * ca, -cq * sa], [0.0, sa, ca]])
     T = Pose(np.array([joint.a * cq, joint.a * sq, joint.d]), rotation)

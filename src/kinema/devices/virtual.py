@@ -19,6 +19,7 @@ from kinema.interfaces import (
     ForceSample,
     Frame,
     GripperState,
+    JawCommand,
     TrackedPose,
 )
 from kinema.ring import RingReader
@@ -141,8 +142,9 @@ class VirtualGripper:
         record = self._stream.next(timeout)
         return None if record is None else records.to_gripper_state(record)
 
-    def command(self, width: float, speed: float, force: float) -> float:
-        return self._requests.ask(MoveJaw(width, speed, force)).value
+    def command(self, width: float, speed: float, force: float) -> JawCommand:
+        applied = self._requests.ask(MoveJaw(width, speed, force)).value
+        return JawCommand(*robots.GRIPPER.clip(applied, speed, force))
 
     def close(self) -> None:
         self._requests.close()
