@@ -1,0 +1,90 @@
+"""The TCP ports of the virtual xArm controller, in a thread of their own: control by question and answer, and reports.
+
+A question is answered at once, whatever the arm's cycle is doing; so is it in the real box, where the two are apart.
+"""
+
+import math
+import select
+import threading
+import time
+
+from kinema.virtual import xarm_controller_wire as wire
+from kinema.virtual.controller_ports import Connection, Port
+from kinema.virtual.xarm_controller import XArmController
+
+_IDLE = 0.2  # [s] at most between two looks at whether it is to end
+
+
+class XArmPorts:
+    """Serves a controller until closed. Raises DeviceError when a port is taken.
+
+    address  standard numbers are used for the reports; several controllers take several addresses below 127
+    control  number of the control port: 502 as in the real box is for privileged users only
+    """
+
+    def __init__(self, controller: XArmController, address: str, control: int = wire.CONTROL_PORT) -> None:
+        self._controller = controller
+        self._control = Port(address, control, self._hear)
+        self._reports: dict[int, Port] = {}
+        try:
+            for number in wire.REPORTS:
+                self._reports[number] = Port(address, number, _ignore)
+        except BaseException:
+            self._close_ports()
+            raise
+        self._due = dict.fromkeys(self._reports, time.monotonic())
+        self._ended = threading.Event()
+        self._cut = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="xarm ports", daemon=True)
+        self._thread.start()
+
+    def cut(self) -> None:
+        """End every connection; whoever comes next is welcome."""
+        self._cut.set()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._close_ports()
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        ports = [self._control, *self._reports.values()]
+        while not self._ended.is_set():
+            waiting: list[Port | Connection] = [one for port in ports for one in (port, *port.clients)]
+            due = [self._due[number] for number, port in self._reports.items() if port.clients]
+            select.select(waiting, [], [], min(max(min(due, default=math.inf) - time.monotonic(), 0.0), _IDLE))
+            for port in ports:
+                port.poll()
+            if self._cut.is_set():
+                self._cut.clear()
+                for port in ports:
+                    port.cut()
+            self._send_reports()
+
+    def _hear(self, client: Connection) -> None:
+        found, client.data = wire.requests(client.data)
+        for request in found:
+            answer = self._controller.answer(request)
+            if answer is not None:
+                client.send(answer)
+
+    def _send_reports(self) -> None:
+        now = time.monotonic()
+        for number, port in self._reports.items():
+            if now < self._due[number]:
+                continue
+            self._due[number] = max(self._due[number] + 1.0 / wire.REPORTS[number][1], now)
+            if port.clients and (record := self._controller.report(number)) is not None:
+                for client in port.clients:
+                    client.send(record)
+
+    def _close_ports(self) -> None:
+        for port in (self._control, *self._reports.values()):
+            port.close()
+
+
+def _ignore(client: Connection) -> None:
+    """Nobody is expected to say anything on a report port."""
+    client.data = b""

@@ -1,0 +1,332 @@
+"""The xArm driver by the real xarm-python-sdk, over TCP, at a virtual controller before the physics of the cell."""
+
+import itertools
+import os
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kinema import dh, robots
+from kinema.devices.virtual import VirtualArm, VirtualGripper
+from kinema.devices.xarm import XArm, XArmSettings
+from kinema.errors import ConfigError, DeviceError, OwnershipError
+from kinema.interfaces import ArmCommand, ArmMode, CommandKind
+from kinema.virtual import server, xarm_controller_wire as wire
+from kinema.virtual.server import CellServer
+from kinema.virtual.xarm_controller import COLLISION, XArmController
+from kinema.virtual.xarm_controller_ports import XArmPorts
+
+ADDRESS = f"127.18.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}"
+PORT = 10502
+ROBOT = "virtual_xarm7"
+
+
+class Cell:
+    """A cell that runs in real time in a thread; `arm` and `gripper` are the controller's ways to it."""
+
+    def __init__(self, folder):
+        self.server = CellServer(folder, ROBOT, "open_drawer", "train", 1, CommandKind.POSITION)
+        self.folder = folder
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self.server.run, args=(self._ended.is_set,))
+        self._thread.start()
+
+    @property
+    def q(self):
+        return self.server.world.data.qpos[:7].copy()
+
+    @property
+    def dq(self):
+        return self.server.world.data.qvel[:7].copy()
+
+    def push(self, *force):
+        self.server.world.external_wrench("flange", np.r_[force, 0.0, 0.0, 0.0] if force else np.zeros(6))
+
+    def close(self):
+        self._ended.set()
+        self._thread.join()
+        self.server.close()
+
+
+class Box:
+    """A virtual control box that runs: controller and ports."""
+
+    def __init__(self, cell, **options):
+        self._arm, self._gripper = VirtualArm(ROBOT, cell.folder), VirtualGripper(cell.folder)
+        self.controller = XArmController(self._arm, self._gripper, **options)
+        self.ports = XArmPorts(self.controller, ADDRESS, PORT)
+        self._ended = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        while not self._ended:
+            self.controller.step(0.1)
+
+    def close(self):
+        self._ended = True
+        self._thread.join()
+        self.ports.close()
+        self._arm.close()
+        self._gripper.close()
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory):
+    patient = pytest.MonkeyPatch()
+    patient.setattr(server, "ANSWER_WAIT", 1.0)  # on a busy machine the box may be late
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)  # as in the cell's own process: cell, box and driver share this one
+    cell = Cell(tmp_path_factory.mktemp("cell"))
+    yield cell
+    cell.close()
+    sys.setswitchinterval(before)
+    patient.undo()
+
+
+@pytest.fixture
+def make_box(cell):
+    boxes = []
+
+    def make(**options):
+        boxes.append(Box(cell, **options))
+        return boxes[-1]
+
+    yield make
+    for box in boxes:
+        box.close()
+    cell.push()
+
+
+@pytest.fixture
+def box(make_box):
+    return make_box()
+
+
+@pytest.fixture
+def connect():
+    """Makes arms, and disconnects them at the end."""
+    arms = []
+
+    def make(**options):
+        arms.append(XArm(ROBOT, XArmSettings(ADDRESS, PORT, **options)))
+        return arms[-1]
+
+    yield make
+    for arm in arms:
+        arm.close()
+
+
+@pytest.fixture
+def arm(box, connect):
+    """One that a person has reset."""
+    arm = connect()
+    arm.reset()
+    return arm
+
+
+def _move(arm, step, cycles):
+    """Let every joint creep on by `step` [rad] a cycle; the last applied target."""
+    state = arm.read(1.0)
+    target, applied = state.q, None
+    for _ in range(cycles):
+        target = target + step
+        applied = arm.write(state.k, ArmCommand(CommandKind.POSITION, target))
+        state = arm.read(1.0)
+    return applied
+
+
+def _read_until(arm, fulfilled, most=1000):
+    for _ in range(most):
+        state = arm.read(1.0)
+        if fulfilled(state):
+            return state
+    raise AssertionError(f"not within {most} records; the last is {state}")
+
+
+def test_connecting_moves_nothing_until_a_person_resets(box, connect, cell):
+    arm = connect()
+    before = cell.q
+    first = arm.read(1.0)
+    assert first.mode is ArmMode.BRAKED and arm.period == 0.004
+    applied = arm.write(first.k, ArmCommand(CommandKind.POSITION, first.q + 0.01))
+    assert applied.kind is CommandKind.BRAKE and box.controller.servo_commands == 0
+    arm.reset()
+    assert np.abs(cell.q - before).max() < 1e-3
+    assert arm.read(1.0).mode is ArmMode.RUNNING
+    applied = _move(arm, np.array([5e-4, 0, 0, 0, 0, 0, -5e-4]), 100)
+    state = _read_until(arm, lambda state: np.abs(state.q - applied.values).max() < 1e-3)
+    assert applied.values[0] - first.q[0] == pytest.approx(0.05, abs=2e-3)
+    assert np.abs(state.q - cell.q).max() < 1e-3
+    assert box.controller.servo_commands == 100
+
+
+def test_the_records_are_those_of_the_cell_with_rising_time(arm, cell):
+    states = [arm.read(1.0) for _ in range(20)]
+    assert np.abs(np.mean([state.q for state in states], axis=0) - cell.q).max() < 1e-3
+    assert all(later.t_ns > earlier.t_ns and later.k > earlier.k for earlier, later in itertools.pairwise(states))
+    assert states[-1].dq.shape == states[-1].tau.shape == (7,)
+
+
+def test_a_push_on_the_arm_is_felt_at_the_tcp_in_base_axes(arm, cell):
+    def felt():
+        return np.mean([arm.read(1.0).wrench for _ in range(50)], axis=0)
+
+    applied = _move(arm, 0.0, 1)  # it holds this
+    before, quiet = cell.server.world._external_wrench(), felt()
+    cell.push(20.0, -10.0, 5.0)
+    _read_until(arm, lambda state: np.abs(state.wrench[:3]).max() > 10.0)
+    pushed, inside = felt(), cell.server.world._external_wrench()
+    assert np.abs(pushed - quiet - (inside - before)).max() < 0.5
+    assert np.abs((pushed - quiet)[:3] - [20.0, -10.0, 5.0]).max() < 1.0
+    assert np.abs(arm.read(1.0).q - applied.values).max() < 0.02
+
+
+def test_targets_are_clipped_to_range_and_to_what_the_arm_moves_in_a_cycle(arm, box):
+    state = arm.read(1.0)
+    applied = arm.write(state.k, ArmCommand(CommandKind.POSITION, state.q + np.eye(7)[0]))
+    assert applied.values[0] - state.q[0] == pytest.approx(np.pi * 0.004)
+    assert box.controller.error == 0
+    wild = ArmCommand(CommandKind.POSITION, np.full(7, 100.0))
+    assert (arm.write(state.k + 1, wild).values <= robots.arm(ROBOT).limits("upper")).all()
+    with pytest.raises(DeviceError, match="7 finite positions"):
+        arm.write(state.k, ArmCommand(CommandKind.POSITION, np.full(7, np.nan)))
+    with pytest.raises(DeviceError, match="takes POSITION, not TORQUE"):
+        arm.write(state.k, ArmCommand(CommandKind.TORQUE, np.zeros(7)))
+
+
+def test_a_brake_stops_the_arm_latched(arm, cell):
+    _move(arm, np.array([2e-3, 0, 0, 0, 0, 0, 0]), 50)
+    state = arm.read(1.0)
+    assert arm.write(state.k, ArmCommand(CommandKind.BRAKE, np.empty(0))).kind is CommandKind.BRAKE
+    state = _read_until(arm, lambda state: state.mode is ArmMode.BRAKED)
+    assert arm.write(state.k, ArmCommand(CommandKind.POSITION, state.q)).kind is CommandKind.BRAKE
+    state = _read_until(arm, lambda state: np.abs(state.dq).max() < 0.02)
+    arm.reset()
+    assert arm.read(1.0).mode is ArmMode.RUNNING and np.abs(cell.q - state.q).max() < 2e-3
+
+
+def test_f18_a_collision_stops_the_arm_and_only_a_reset_goes_on_from_the_measured_pose(arm, box, cell):
+    _move(arm, np.array([1e-3, 0, 0, 0, 0, 0, 0]), 20)
+    cell.push(0.0, 150.0, 0.0)
+    state = _read_until(arm, lambda state: state.mode is ArmMode.PROTECTIVE_STOP)
+    assert box.controller.error == COLLISION
+    cell.push()
+    count = box.controller.servo_commands
+    for _ in range(20):  # nothing re-engages by itself, and nothing of before is queued
+        assert arm.write(state.k, ArmCommand(CommandKind.POSITION, state.q + 0.01)).kind is CommandKind.BRAKE
+        state = arm.read(1.0)
+        assert state.mode is ArmMode.PROTECTIVE_STOP
+    assert box.controller.servo_commands == count
+    at_rest = _read_until(arm, lambda state: np.abs(state.dq).max() < 0.02)
+    arm.reset()
+    state = arm.read(1.0)
+    assert state.mode is ArmMode.RUNNING and np.abs(state.q - at_rest.q).max() < 5e-3
+    assert arm.write(state.k, ArmCommand(CommandKind.POSITION, state.q)).kind is CommandKind.POSITION
+
+
+def test_f18_an_emergency_stop_has_to_be_released_first(arm, box):
+    box.controller.fail(1)
+    assert _read_until(arm, lambda state: state.mode is not ArmMode.RUNNING).mode is ArmMode.PROTECTIVE_STOP
+    with pytest.raises(DeviceError, match=r"error 1: The Emergency Stop Button .* release it"):
+        arm.reset()
+    assert box.controller.error == 1
+
+
+def test_f16_after_a_cut_wire_the_arm_stands_at_its_last_target_and_can_be_connected_again(arm, box, cell, connect):
+    applied = _move(arm, np.array([2e-3, 0, 0, 0, 0, 0, 0]), 50)
+    box.ports.cut()
+    with pytest.raises(DeviceError, match="has ended"):
+        while (state := arm.read(5.0)) is not None:
+            arm.write(state.k, ArmCommand(CommandKind.POSITION, state.q))
+    arm.close()
+    again = connect()
+    state = _read_until(again, lambda state: np.abs(state.dq).max() < 0.02)
+    assert np.abs(state.q - box.controller.target).max() < 5e-3
+    assert np.abs(box.controller.target - applied.values).max() < 0.05
+    again.reset()
+    assert again.read(1.0).mode is ArmMode.RUNNING
+
+
+def test_f16_a_silent_box_is_noticed_and_heard_again(arm, box):
+    box.controller.mute = True
+    assert arm.read(0.3) is None
+    with pytest.raises(DeviceError, match="nobody answers"):
+        XArm(ROBOT, XArmSettings(ADDRESS.replace("127.18", "127.19"), PORT))
+    box.controller.mute = False
+    assert _read_until(arm, lambda state: state is not None).q.shape == (7,)
+
+
+def test_a_box_that_does_not_answer_is_refused_within_seconds(box, connect):
+    box.controller.mute = True
+    with pytest.raises(DeviceError, match=r"nobody answers .*timed out"):
+        connect()
+
+
+def test_activation_is_refused_while_the_kinematics_differ_by_more_than_a_millimetre(make_box, connect):
+    model = robots.arm(ROBOT)
+    chain = dh.nominal(model)
+    off = make_box(model=dh.calibrated(model, replace(chain, a=chain.a + 0.002 * np.eye(7)[3])))
+    arm = connect()
+    with pytest.raises(DeviceError, match=r"the TCP lies \d\.\d mm .* its TCP offset is \(0\.0, 0\.0, 170\.0\) mm"):
+        arm.reset()
+    assert arm.read(1.0).mode is ArmMode.BRAKED and off.controller.state == 4
+
+
+def test_activation_is_refused_while_tool_or_payload_disagree(box, connect):
+    arm = connect()
+    arm._api.set_tcp_offset([0, 0, 150, 0, 0, 0], wait=False)
+    with pytest.raises(DeviceError, match=r"the TCP lies 20\.0 mm"):
+        arm.reset()
+    arm._api.set_tcp_offset([0, 0, 170, 0, 0, 0], wait=False)
+    arm._api.set_tcp_load(0.4, [0, 0, 65])
+    _read_until(arm, lambda state: arm._api.report_data.tcp_payload[0] < 0.5)
+    with pytest.raises(DeviceError, match=r"payload of 0\.40 kg .* the cell has 0\.90 kg"):
+        arm.reset()
+    assert box.controller.state == 4
+
+
+def test_without_a_force_sensor_the_arm_is_refused(make_box, connect):
+    make_box(ft_sensor=False)
+    with pytest.raises(DeviceError, match="no working F/T sensor"):
+        connect()
+
+
+def test_f21_a_second_opener_is_refused_and_told_who_was_first(arm, connect):
+    with pytest.raises(OwnershipError, match=rf"belongs to .*\(process {os.getpid()}\)"):
+        connect()
+
+
+def test_an_impossible_rate_is_refused():
+    with pytest.raises(ConfigError, match="50 to 250 Hz"):
+        XArm(ROBOT, XArmSettings(ADDRESS, PORT, rate=500.0))
+
+
+@pytest.mark.parametrize("port", wire.REPORTS)
+def test_reports_are_laid_out_as_the_vendor_reads_them(port):
+    from xarm.x3.report import ReportDataStructure
+
+    facts = {
+        "state_mode": 1 << 4 | 2,
+        "joints": np.arange(7) / 8,
+        "pose": np.arange(6) / 4,
+        "torques": np.arange(7) / 2,
+        "error": 31,
+        "tcp_offset": np.arange(6) / 16,
+        "load": (0.5, 1.0, 2.0, 3.0),
+        "ft": np.arange(6) + 0.5,
+        "ft_raw": np.arange(6) + 0.25,
+        "switches": 1,
+    }
+    record, seen = wire.report(port, facts), ReportDataStructure.create(port)
+    seen.update(record)
+    assert seen.data_size == len(record) == len(seen) and (seen.mode, seen.state) == (1, 2)
+    assert seen.actual_joint_angle == list(facts["joints"]) and seen.estimated_joint_torque == list(facts["torques"])
+    if port != wire.REAL_PORT:
+        assert seen.error_code == 31 and seen.tcp_payload == [0.5, 1.0, 2.0, 3.0]
+        assert seen.tcp_offset == list(facts["tcp_offset"])
+    if port != wire.NORMAL_PORT:
+        assert seen.ft_ext_force == list(facts["ft"]) and seen.ft_raw_force == list(facts["ft_raw"])
