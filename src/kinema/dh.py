@@ -6,6 +6,7 @@ Every arm leaves the factory with its own numbers, millimetres off the published
 flange to where they really are.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,7 +91,7 @@ def _on_axis(table: Pose, real: Pose) -> Pose:
 
 
 def _steps(frames: list[Pose]) -> list[Pose]:
-    return [before.inverse() @ after for before, after in zip(frames[:-1], frames[1:], strict=True)]
+    return [before.inverse() @ after for before, after in itertools.pairwise(frames)]
 
 
 def _numbers(T: Pose) -> tuple[float, ...]:
