@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kinema import dh, paths, robots
+from kinema import paths, robots
 from kinema.apps import process
 from kinema.cell_file import Cell
 from kinema.control.rate import set_up_real_time
@@ -27,7 +27,6 @@ _RETRY = 0.2  # [s] between two looks for the cell
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", default="127.0.0.1", help="where its ports are served")
     parser.add_argument("--generation", choices=("e-series", "cb3"), default="e-series")
-    parser.add_argument("--perturb", type=float, default=0.0, help="[m] by which its kinematics differ from the table")
 
 
 def _find(robot: str, folder: Path, stopped: Callable[[], bool]) -> VirtualArm | None:
@@ -45,13 +44,12 @@ def _find(robot: str, folder: Path, stopped: Callable[[], bool]) -> VirtualArm |
 
 def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     folder, model = paths.runtime(), robots.arm(arguments.robot)
-    chain = ur_controller.perturbed(dh.nominal(model), arguments.perturb)
     version = E_SERIES if arguments.generation == "e-series" else CB3
     plant = _find(arguments.robot, folder, stopped)
     if plant is None:
         return
     try:
-        controller = UrController(plant, model, arguments.address, version, chain)
+        controller = UrController(plant, model, arguments.address, version)
         requests = Server(folder / "ur_controller.sock", {"address": arguments.address})
         logging.info("%s at %s", arguments.generation, arguments.address)
         logging.info(set_up_real_time(_PRIORITY))

@@ -74,36 +74,38 @@ DISTURBANCES = {
     "protective_stop": "as after a collision",
     "emergency_stop": "the button of the pendant is pressed",
     "local": "the pendant takes over: no remote control",
-    "clear": "RTDE sends again, the button is released, remote control is back; a protective stop stays",
+    "other_arm": "kinematics of another arm of the same type, millimetres off",
+    "other_tcp": "somebody has moved the TCP in the installation by 20 mm along the flange, without telling anybody",
+    "other_payload": "somebody has added half a kilogram to the payload in the installation",
+    "clear": "all as it was at the start, but for a protective stop; after an emergency stop the power is off",
 }
 
 
-def perturbed(chain: Chain, size: float, seed: int = 0) -> Chain:
-    """A chain as another arm of the same type has it: `size` [m] and 2 `size` [rad] off, one standard deviation."""
-    random = np.random.default_rng(seed)
-    theta, a, d, alpha = random.normal(0.0, size, (4, len(chain.theta)))
-    return Chain(chain.theta + 2 * theta, chain.a + a, chain.d + d, chain.alpha + 2 * alpha)
+def _other_arm(chain: Chain) -> Chain:
+    """A chain as the factory finds it on another arm of the same type: 1 mm and 1 mrad off, one standard deviation."""
+    theta, a, d, alpha = np.random.default_rng(0).normal(0.0, 1e-3, (4, len(chain.theta)))
+    return Chain(chain.theta + theta, chain.a + a, chain.d + d, chain.alpha + alpha)
+
+
+def _installation() -> Installation:
+    return Installation(GRIPPER.T_flange_tcp, GRIPPER.mass, np.array([0.0, 0.0, GRIPPER.com]))
 
 
 class UrController:
     """One controller with its ports at `address`. `tick` does one of its cycles, paced by the arm behind it.
 
     plant    the arm behind, in base_link axes; its records pace the controller
-    chain    the kinematics that it believes in, and tells; the table's where None
     version  of its software: 5.x sends at 500 Hz, 3.x at 125 Hz
     """
 
     serial = "20265500001"
 
-    def __init__(
-        self, plant: Arm, model: ArmModel, address: str, version: Version = E_SERIES, chain: Chain | None = None
-    ) -> None:
+    def __init__(self, plant: Arm, model: ArmModel, address: str, version: Version = E_SERIES) -> None:
         self._plant, self._model, self.version = plant, model, version
         self.model_name = model.name.removesuffix("e").upper()
-        self._chain = chain or dh.nominal(model)
+        self._chain = dh.nominal(model)  # what it believes in, and tells
         self._R_base_link = so3_exp(np.array([0.0, 0.0, -model.base_yaw]))  # from base_link's axes to the controller's
-        cog = np.array([0.0, 0.0, GRIPPER.com])
-        self.installation = Installation(GRIPPER.T_flange_tcp, GRIPPER.mass, cog)
+        self.installation = _installation()
         self._mode, self._safety, self.remote = _RUNNING, _NORMAL, True
         self._stopped_ns = 0  # when the protective stop happened
         self._program: Program | None = None
@@ -182,9 +184,17 @@ class UrController:
                 self._end("emergency stop")
             case "local":
                 self.remote = False
+            case "other_arm":
+                self._chain = _other_arm(self._chain)
+            case "other_tcp":
+                tcp = self.installation.tcp
+                self.installation.tcp = tcp @ Pose(np.array([0.0, 0.0, 0.02]), np.eye(3))
+            case "other_payload":
+                self.installation.payload += 0.5
             case "clear":
                 self._silent = self._frozen = False
                 self.remote = True
+                self._chain, self.installation = dh.nominal(self._model), _installation()
                 if self._safety == _EMERGENCY_STOP:
                     self._safety, self._mode = _NORMAL, _POWER_OFF
             case _:

@@ -90,7 +90,7 @@ class Program:
     def step(self, rtde: Rtde, wrench: Array) -> None:
         """One cycle: the client's command, then the motion. `wrench` (6,) at the TCP in the controller's base axes."""
         self._silent += self._period
-        if self.watchdog and self._silent > 1 / self.watchdog:
+        if self.watchdog and self._silent * self.watchdog > 1 - 1e-9:
             self.ended = f"the RTDE watchdog: no update within {1e3 / self.watchdog:.0f} ms"
             return
         self._obey(rtde.integer(0), rtde, wrench)

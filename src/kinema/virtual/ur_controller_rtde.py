@@ -141,7 +141,11 @@ class Rtde:
             if len(client.data) < size:
                 return
             body, client.data = client.data[_HEADER.size : size], client.data[size:]
-            answer = self._answer(self._clients[client], kind, body)
+            try:
+                answer = self._answer(self._clients[client], kind, body)
+            except (struct.error, UnicodeDecodeError):
+                client.close()
+                return
             if answer is not None:
                 _send(client, kind, answer)
 
