@@ -2,20 +2,18 @@
 
 import itertools
 import os
-import sys
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kinema import dh, robots
+from kinema import robots
 from kinema.devices.virtual import VirtualArm, VirtualGripper
 from kinema.devices.xarm import XArm, XArmSettings
+from kinema.devices.xarm_gripper import XArmGripper, XArmGripperSettings
 from kinema.errors import ConfigError, DeviceError, OwnershipError
-from kinema.interfaces import ArmCommand, ArmMode, CommandKind
-from kinema.virtual import server, xarm_controller_wire as wire
-from kinema.virtual.server import CellServer
+from kinema.interfaces import ArmCommand, ArmMode, CommandKind, JawCommand
+from kinema.virtual import xarm_controller_wire as wire
 from kinema.virtual.xarm_controller import COLLISION, XArmController
 from kinema.virtual.xarm_controller_ports import XArmPorts
 
@@ -24,38 +22,11 @@ PORT = 10502
 ROBOT = "virtual_xarm7"
 
 
-class Cell:
-    """A cell that runs in real time in a thread; `arm` and `gripper` are the controller's ways to it."""
-
-    def __init__(self, folder):
-        self.server = CellServer(folder, ROBOT, "open_drawer", "train", 1, CommandKind.POSITION)
-        self.folder = folder
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self.server.run, args=(self._ended.is_set,))
-        self._thread.start()
-
-    @property
-    def q(self):
-        return self.server.world.data.qpos[:7].copy()
-
-    @property
-    def dq(self):
-        return self.server.world.data.qvel[:7].copy()
-
-    def push(self, *force):
-        self.server.world.external_wrench("flange", np.r_[force, 0.0, 0.0, 0.0] if force else np.zeros(6))
-
-    def close(self):
-        self._ended.set()
-        self._thread.join()
-        self.server.close()
-
-
 class Box:
     """A virtual control box that runs: controller and ports."""
 
     def __init__(self, cell, **options):
-        self._arm, self._gripper = VirtualArm(ROBOT, cell.folder), VirtualGripper(cell.folder)
+        self._gripper, self._arm = VirtualGripper(cell.folder), VirtualArm(ROBOT, cell.folder)
         self.controller = XArmController(self._arm, self._gripper, **options)
         self.ports = XArmPorts(self.controller, ADDRESS, PORT)
         self._ended = False
@@ -72,19 +43,6 @@ class Box:
         self.ports.close()
         self._arm.close()
         self._gripper.close()
-
-
-@pytest.fixture(scope="module")
-def cell(tmp_path_factory):
-    patient = pytest.MonkeyPatch()
-    patient.setattr(server, "ANSWER_WAIT", 1.0)  # on a busy machine the box may be late
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-4)  # as in the cell's own process: cell, box and driver share this one
-    cell = Cell(tmp_path_factory.mktemp("cell"))
-    yield cell
-    cell.close()
-    sys.setswitchinterval(before)
-    patient.undo()
 
 
 @pytest.fixture
@@ -229,16 +187,36 @@ def test_f18_a_collision_stops_the_arm_and_only_a_reset_goes_on_from_the_measure
 
 
 def test_f18_an_emergency_stop_has_to_be_released_first(arm, box):
-    box.controller.fail(1)
+    box.ports.disturb("emergency_stop")
     assert _read_until(arm, lambda state: state.mode is not ArmMode.RUNNING).mode is ArmMode.PROTECTIVE_STOP
     with pytest.raises(DeviceError, match=r"error 1: The Emergency Stop Button .* release it"):
         arm.reset()
-    assert box.controller.error == 1
+    arm._api.clean_error()
+    _read_until(arm, lambda state: box.controller.error == 1)  # it comes back
+    box.ports.disturb("clear")
+    arm._api.clean_error()
+    arm.reset()
+    assert arm.read(1.0).mode is ArmMode.RUNNING
+
+
+def test_a_frozen_box_is_a_protective_stop(arm, box):
+    box.ports.disturb("frozen")
+    frozen = _read_until(arm, lambda state: state.mode is ArmMode.PROTECTIVE_STOP)
+    assert arm.write(frozen.k, ArmCommand(CommandKind.POSITION, frozen.q)).kind is CommandKind.BRAKE
+    box.ports.disturb("clear")
+    assert _read_until(arm, lambda state: state.mode is ArmMode.BRAKED).t_ns > frozen.t_ns  # nothing goes on by itself
+    arm.reset()
+    assert arm.read(1.0).mode is ArmMode.RUNNING
+
+
+def test_an_unknown_disturbance_is_answered_by_the_table(box):
+    with pytest.raises(DeviceError, match="not in the table; allowed: cut: every connection ends"):
+        box.ports.disturb("gremlins")
 
 
 def test_f16_after_a_cut_wire_the_arm_stands_at_its_last_target_and_can_be_connected_again(arm, box, cell, connect):
     applied = _move(arm, np.array([2e-3, 0, 0, 0, 0, 0, 0]), 50)
-    box.ports.cut()
+    box.ports.disturb("cut")
     with pytest.raises(DeviceError, match="has ended"):
         while (state := arm.read(5.0)) is not None:
             arm.write(state.k, ArmCommand(CommandKind.POSITION, state.q))
@@ -266,14 +244,12 @@ def test_a_box_that_does_not_answer_is_refused_within_seconds(box, connect):
         connect()
 
 
-def test_activation_is_refused_while_the_kinematics_differ_by_more_than_a_millimetre(make_box, connect):
-    model = robots.arm(ROBOT)
-    chain = dh.nominal(model)
-    off = make_box(model=dh.calibrated(model, replace(chain, a=chain.a + 0.002 * np.eye(7)[3])))
+def test_activation_is_refused_while_the_kinematics_differ_by_more_than_a_millimetre(box, connect):
     arm = connect()
+    box.ports.disturb("other_arm")
     with pytest.raises(DeviceError, match=r"the TCP lies \d\.\d mm .* its TCP offset is \(0\.0, 0\.0, 170\.0\) mm"):
         arm.reset()
-    assert arm.read(1.0).mode is ArmMode.BRAKED and off.controller.state == 4
+    assert arm.read(1.0).mode is ArmMode.BRAKED and box.controller.state == 4
 
 
 def test_activation_is_refused_while_tool_or_payload_disagree(box, connect):
@@ -303,6 +279,60 @@ def test_f21_a_second_opener_is_refused_and_told_who_was_first(arm, connect):
 def test_an_impossible_rate_is_refused():
     with pytest.raises(ConfigError, match="50 to 250 Hz"):
         XArm(ROBOT, XArmSettings(ADDRESS, PORT, rate=500.0))
+
+
+@pytest.fixture
+def gripper(box):
+    gripper = XArmGripper(XArmGripperSettings(ADDRESS, PORT))
+    yield gripper
+    gripper.close()
+
+
+def _settled(gripper, width):
+    for _ in range(300):
+        state = gripper.read(1.0)
+        if state is not None and abs(state.width - width) < 2e-3:
+            return state
+    raise AssertionError(f"{state}, wanted {width}")
+
+
+def test_the_gripper_goes_where_it_is_told_and_says_what_was_applied(gripper, arm, cell):
+    assert gripper.command(0.03004, 0.075, 10.0) == JawCommand(pytest.approx(0.030), 0.075, 30.0)
+    state = _settled(gripper, 0.030)
+    assert state.width == pytest.approx(cell.server.world.jaw_state().width, abs=2e-3) and state.force == 0.0
+    assert gripper.command(0.2, 9.0, 10.0) == JawCommand(pytest.approx(0.085), 0.15, 30.0)
+    assert _settled(gripper, 0.085).stamp_ns > state.stamp_ns
+    assert arm.read(1.0).mode is ArmMode.RUNNING
+    with pytest.raises(DeviceError, match="not finite"):
+        gripper.command(np.nan, 0.1, 10.0)
+
+
+def test_f15_the_jaw_stays_where_closing_was_stopped(gripper):
+    gripper.command(0.085, 0.15, 30.0)
+    _settled(gripper, 0.085)
+    gripper.command(0.0, 0.03, 30.0)
+    state = gripper.read(1.0)
+    while state is None or state.width > 0.06:
+        state = gripper.read(1.0)
+    stopped = gripper.command(state.width, 0.15, 30.0)  # what the control core asks for at the ceiling
+    assert _settled(gripper, stopped.width).width > 0.04
+
+
+def test_f16_a_gripper_behind_a_cut_wire_says_so_and_keeps_its_width(gripper, box, cell):
+    gripper.command(0.040, 0.15, 30.0)
+    _settled(gripper, 0.040)
+    box.ports.disturb("cut")
+    with pytest.raises(DeviceError, match="the xArm gripper did not take"):
+        while True:
+            gripper.read(1.0)
+    assert cell.server.world.jaw_state().width == pytest.approx(0.040, abs=3e-3)
+
+
+def test_a_box_without_a_gripper_is_refused(cell, make_box, monkeypatch):
+    box = make_box()
+    monkeypatch.setattr(box.controller, "_gripper", None)
+    with pytest.raises(DeviceError, match=r"control box error 19 \(End Effector Communication Error\)"):
+        XArmGripper(XArmGripperSettings(ADDRESS, PORT))
 
 
 @pytest.mark.parametrize("port", wire.REPORTS)

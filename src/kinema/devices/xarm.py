@@ -25,10 +25,12 @@ from kinema.errors import ConfigError, DeviceError
 from kinema.geometry import Array, Pose
 from kinema.interfaces import ArmCommand, ArmMode, ArmState, CommandKind
 
+_ANSWER = 0.2  # [s] the box gets for one; the loop asks again
 _SERVO_MODE = 1
 _STOP_STATE = 4
 _CATCH_UP = 5  # cycles of motion that one target may make up for
 _EMERGENCY = (1, 2, 3)  # error codes of emergency stops
+_FROZEN = 0.25  # [s] of the very same force, to the last bit: what measures draws noise
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class XArm:
     """The arm behind one control box; see the module for what connecting does and does not."""
 
     command_kind = CommandKind.POSITION
+    has_wrench = True  # or connecting is refused
 
     def __init__(self, robot: str, settings: XArmSettings) -> None:
         """Raises OwnershipError naming who has the box, DeviceError when it is silent or not what we need."""
@@ -64,7 +67,7 @@ class XArm:
         self._lower, self._upper, self._speed = (self._model.limits(name) for name in ("lower", "upper", "speed"))
         self._claim = claim(f"xarm-{settings.address}-{settings.port}")
         try:
-            self._api = xarm_box.connect(settings.address, settings.port)
+            self._api = xarm_box.connect(settings.address, settings.port, _ANSWER)
         except DeviceError:
             self._claim.close()
             raise
@@ -79,6 +82,8 @@ class XArm:
         self._error = 0
         self._last: tuple[int, Array] | None = None  # k and values of the last target, since the last reset
         self._q = np.zeros(self._model.dof)
+        self._force: list[float] = []
+        self._same = 0  # records with the force of the one before
 
     # -- every cycle
 
@@ -101,12 +106,12 @@ class XArm:
     def write(self, k: int, command: ArmCommand) -> ArmCommand:
         """Answer record k; returns what was applied: clipped to joint ranges, and to what the arm moves in a cycle.
 
-        A stopped arm takes nothing, and says so with BRAKE.
+        A stopped arm takes nothing, and says so with BRAKE; one that we take for stopped is stopped.
         """
         if command.kind not in (CommandKind.POSITION, CommandKind.BRAKE):
             raise DeviceError(f"{self.name} takes POSITION, not {command.kind.name}")
         if self._mode is not ArmMode.RUNNING or command.kind is CommandKind.BRAKE:
-            if self._mode is ArmMode.RUNNING:
+            if self._api.core.state_is_ready and self._api.mode == _SERVO_MODE:
                 self._api.set_state(_STOP_STATE)
                 self._last = None
             return ArmCommand(CommandKind.BRAKE, np.empty(0))
@@ -131,7 +136,9 @@ class XArm:
         if code != 0:
             return None
         q, dq, tau = (np.array(row[: self._model.dof]) for row in found)
-        self._q, self._mode = q, self._judge()
+        self._same = self._same + 1 if force == self._force else 0
+        self._q, self._force = q, force
+        self._mode = self._judge()
         return ArmState(self._k, t_ns, q, dq, tau, self._wrench(q, np.array(force)), self._mode)
 
     def _judge(self) -> ArmMode:
@@ -144,8 +151,8 @@ class XArm:
             self._error = error
         else:
             self._error = 0
-        if self._error or not self._api.report_data.ft_sensor_is_enable:
-            return ArmMode.PROTECTIVE_STOP
+        if self._error or self._same * self.period > _FROZEN or not self._api.report_data.ft_sensor_is_enable:
+            return ArmMode.PROTECTIVE_STOP  # without a living sensor nobody would feel what it touches
         ready = self._api.core.state_is_ready and self._api.mode == _SERVO_MODE
         return ArmMode.RUNNING if ready else ArmMode.BRAKED
 

@@ -21,7 +21,6 @@ from kinema.robots import ArmModel
 
 IDENTITY = Pose(np.zeros(3), np.eye(3))
 
-_ANSWER = 0.2  # [s] the SDK waits for an answer; by itself it waits 2 s
 _PROBE = 1.0  # [s] for the first answer of all
 _SETTLE = 2.0  # [s] the box gets to report what was asked of it
 _LOOK = 0.02  # [s] between two looks at its reports
@@ -50,8 +49,11 @@ class Tool:
 GRIPPER = Tool()  # the robot table's own
 
 
-def connect(address: str, port: int) -> Any:
-    """An XArmAPI that answers soon or not at all. Raises DeviceError when nobody answers there within a second."""
+def connect(address: str, port: int, answer: float) -> Any:
+    """An XArmAPI whose calls fail when the box has not answered for `answer` [s]; by itself it waits 2 s.
+
+    Raises DeviceError when nobody answers there within a second.
+    """
     _probe(address, port)
     from xarm.core.config.x_config import XCONF
     from xarm.wrapper import XArmAPI
@@ -64,7 +66,7 @@ def connect(address: str, port: int) -> Any:
         raise DeviceError(f"the control box at {address}:{port} cannot be used: {error}") from error
     finally:
         socket.setdefaulttimeout(before)
-    api.set_timeout(_ANSWER)
+    api.set_timeout(answer)
     return api
 
 

@@ -26,7 +26,7 @@ from kinema.virtual.xarm_controller_wire import Flag, Function, Request
 
 SERVO_MODE = 1
 READY, MOVING, PAUSED, STOPPED, MODE_CHANGED = 2, 1, 3, 4, 5  # states as reported
-SERVO_ERROR, TOOL_ERROR, JOINT_RANGE, SPEED, COLLISION, FT_ERROR = 10, 19, 23, 24, 31, 50  # codes of the manual
+EMERGENCY, SERVO_ERROR, TOOL_ERROR, JOINT_RANGE, SPEED, COLLISION, FT_ERROR = 1, 10, 19, 23, 24, 31, 50  # codes
 
 _JUMP = 0.1  # [s] at full speed: a servo target further off than that is an error; our estimate
 _AT_REST = 0.01  # [rad/s]
@@ -37,11 +37,11 @@ _TOOL_BAUD = 0x0A0B
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the controller says of itself: versions and serial numbers as the manual writes them."""
+    """What the controller says of itself, as the manual writes it: below 40 characters in all."""
 
-    version: str = "v2.7.100"
+    version: str = "v2.7.1"
     arm_serial: str = "XI130700000001"
-    box_serial: str = "AC130700000001"
+    box_serial: str = "AC1307000001"
 
     @property
     def text(self) -> str:
@@ -68,6 +68,8 @@ class XArmController:
     collision  [N] of outside force at the TCP that trips the collision error; our estimate of sensitivity 3
     ft_sensor  whether there is one
     mute       nothing is answered and nothing reported, but connections stay: what a hung controller does
+    frozen     the same state is told again and again
+    pressed    the emergency stop's button: its error comes back until it is released
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class XArmController:
         self.model = model or robots.arm(arm.name)
         self.identity = identity or Identity()
         self.mode, self.error, self.warning = 0, 0, 0
-        self.mute = False
+        self.mute = self.frozen = self.pressed = False
         self.target: Array | None = None  # the newest servo target
         self.servo_commands = 0
         self._arm, self._collision, self._ft_sensor = arm, collision, ft_sensor
@@ -146,7 +148,10 @@ class XArmController:
         self.error, self._state, self.target = error, STOPPED, None
 
     def _control(self, state: ArmState) -> ArmCommand:
-        self._seen = state
+        if not self.frozen or self._seen is None:
+            self._seen = state
+        if self.pressed and self.error != EMERGENCY:
+            self._fail(EMERGENCY)
         if self._resume:
             self._resumed_k = state.k
         elif self._moving and state.mode is not ArmMode.RUNNING and state.k > self._resumed_k + 1:

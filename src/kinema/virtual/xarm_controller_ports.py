@@ -7,11 +7,27 @@ import math
 import select
 import threading
 import time
+from dataclasses import replace
 
+import numpy as np
+
+from kinema import dh
+from kinema.errors import DeviceError
 from kinema.virtual import xarm_controller_wire as wire
 from kinema.virtual.controller_ports import Connection, Port
-from kinema.virtual.xarm_controller import XArmController
+from kinema.virtual.xarm_controller import COLLISION, XArmController
 
+DISTURBANCES = {
+    "cut": "every connection ends; new ones are welcome",
+    "silent": "nothing is answered and nothing reported; connections stay open",
+    "frozen": "the same state is told again and again",
+    "collision": "as after a collision",
+    "emergency_stop": "the button of the box is pressed",
+    "other_arm": "kinematics of another arm of the same type, two millimetres off; for good",
+    "clear": "answers and reports come again, the button is released; an error stays until it is cleaned",
+}
+
+_OFF = 0.002  # [m]
 _IDLE = 0.2  # [s] at most between two looks at whether it is to end
 
 
@@ -38,9 +54,29 @@ class XArmPorts:
         self._thread = threading.Thread(target=self._run, name="xarm ports", daemon=True)
         self._thread.start()
 
-    def cut(self) -> None:
-        """End every connection; whoever comes next is welcome."""
-        self._cut.set()
+    def disturb(self, name: str) -> None:
+        """One of DISTURBANCES; raises DeviceError naming them for any other."""
+        controller = self._controller
+        match name:
+            case "cut":
+                self._cut.set()
+            case "silent":
+                controller.mute = True
+            case "frozen":
+                controller.frozen = True
+            case "collision":
+                controller.fail(COLLISION)
+            case "emergency_stop":
+                controller.pressed = True
+            case "other_arm":
+                chain = dh.nominal(controller.model)
+                other = replace(chain, d=chain.d + _OFF * np.eye(len(chain.d))[2])
+                controller.model = dh.calibrated(controller.model, other)
+            case "clear":
+                controller.mute = controller.frozen = controller.pressed = False
+            case _:
+                known = "; ".join(f"{key}: {text}" for key, text in DISTURBANCES.items())
+                raise DeviceError(f"disturbance {name!r} is not in the table; allowed: {known}")
 
     def close(self) -> None:
         self._ended.set()
@@ -52,7 +88,9 @@ class XArmPorts:
     def _run(self) -> None:
         ports = [self._control, *self._reports.values()]
         while not self._ended.is_set():
-            waiting: list[Port | Connection] = [one for port in ports for one in (port, *port.clients)]
+            waiting: list[Port | Connection] = [*ports]
+            for port in ports:
+                waiting += port.clients
             due = [self._due[number] for number, port in self._reports.items() if port.clients]
             select.select(waiting, [], [], min(max(min(due, default=math.inf) - time.monotonic(), 0.0), _IDLE))
             for port in ports:
