@@ -305,6 +305,43 @@ class Jaw(_File):
     right: JawTag
 
 
+class MapTag(pydantic.BaseModel):
+    """A tag of a map: `T_world_tag` (x right, y up, z out of the tag); `size` [m] is the edge of the black square."""
+
+    model_config = yaml_file.STRICT
+
+    id: int = pydantic.Field(ge=0)
+    size: float = pydantic.Field(gt=0.0, le=1.0)
+    position: tuple[float, float, float]
+    quaternion: tuple[float, float, float, float]
+
+    @property
+    def corners(self) -> Array:
+        """(4, 3) [m] in the world."""
+        return Pose.from_quaternion(self.position, self.quaternion).apply(tag_corners(self.size))
+
+
+class TagMap(_File):
+    """Where tags of one dictionary, ArUco's or AprilTag's, stand in the world; `rms` is the residual of a corner [m].
+
+    `provenance.serial` names the board or the scene.
+    """
+
+    max_rms: ClassVar[float] = 0.002
+    rms_unit: ClassVar[str] = "m"
+
+    dictionary: str = pydantic.Field(pattern=r"^DICT_[0-9A-Za-z_]+$")
+    tags: tuple[MapTag, ...] = pydantic.Field(min_length=1)
+
+    @pydantic.field_validator("tags")
+    @classmethod
+    def _different(cls, tags: tuple[MapTag, ...]) -> tuple[MapTag, ...]:
+        numbers = [tag.id for tag in tags]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("an id stands twice: nobody could tell one tag from the other")
+        return tags
+
+
 class LoadPoint(pydantic.BaseModel):
     """A known load: `force` [N], closing positive, and the amplifier's mean `reading` in the unit of its file."""
 
