@@ -3,14 +3,19 @@
 The emulation has no clock, and reads pictures from files before it starts to grab: the cell's frames can't be fed in.
 """
 
+import ctypes
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from kinema import paths
 from kinema.clock import now_ns
+from kinema.devices import genicam_lock
 from kinema.devices.basler import BaslerCamera, BaslerSettings, opener
 from kinema.devices.cameras import SteadyCamera
 from kinema.errors import DeviceError, OwnershipError
@@ -20,6 +25,11 @@ os.environ.setdefault("PYLON_CAMEMU", "2")  # read when pylon is loaded, which t
 
 SETTINGS = BaslerSettings("0815-0000", "emulation", size=(320, 240), exposure=0.001, gain=0.0)
 WAIT = 10.0  # [s] for what is on its way; nothing is waited for in vain
+
+
+@pytest.fixture(autouse=True)
+def claims_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "runtime", lambda name: tmp_path)
 
 
 @pytest.fixture
@@ -82,12 +92,16 @@ def test_the_sdk_makes_rgb_of_every_format(running, shown, pixel_format):
 
 
 def test_settings_reach_the_camera_in_the_cameras_units(running):
-    wanted = replace(SETTINGS, pixel_format="Mono8", offset=(64, 32), exposure=0.0025, rate=20.0, packet_size=1400)
+    wanted = replace(
+        SETTINGS, pixel_format="Mono8", binning=2, offset=(64, 32), exposure=0.0025, rate=20.0, packet_size=1400
+    )
     camera = running(BaslerCamera("gripper", wanted))
     found = {
         name: feature(camera, name).Value
         for name in (
             "PixelFormat",
+            "BinningHorizontal",
+            "BinningVertical",
             "Width",
             "Height",
             "OffsetX",
@@ -101,6 +115,8 @@ def test_settings_reach_the_camera_in_the_cameras_units(running):
     }
     assert found == {
         "PixelFormat": "Mono8",
+        "BinningHorizontal": 2,
+        "BinningVertical": 2,
         "Width": 320,
         "Height": 240,
         "OffsetX": 64,
@@ -146,11 +162,38 @@ def test_a_triggered_camera_waits_for_its_line(running):
     assert camera.read(0.2) is None
 
 
-def test_a_second_opener_is_refused_and_told_who_was_first(running):
-    running(BaslerCamera("gripper", SETTINGS))
-    with pytest.raises(OwnershipError, match=rf"0815-0000 belongs to .*process {os.getpid()}"):
+def test_a_second_opener_is_refused_and_told_who_was_first_until_that_process_is_killed(running, start, tmp_path):
+    program = tmp_path / "first.py"
+    program.write_text(
+        "import pathlib, sys, time\n"
+        "from kinema import paths\n"
+        "from kinema.devices.basler import BaslerCamera, BaslerSettings\n"
+        f"paths.runtime = lambda name: pathlib.Path({str(tmp_path)!r})\n"
+        "camera = BaslerCamera('gripper', BaslerSettings('0815-0000', 'emulation', gain=0.0))\n"
+        "print(camera.read(10.0).sequence, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    first = start([sys.executable, str(program)], stdout=subprocess.PIPE)
+    assert first.stdout.readline() == b"0\n"
+    with pytest.raises(OwnershipError, match=rf"0815-0000 belongs to first\.py \(process {first.pid}\)"):
         BaslerCamera("gripper", SETTINGS)
     running(BaslerCamera("other", replace(SETTINGS, serial="0815-0001")))
+    first.kill()
+    first.wait()
+    assert running(BaslerCamera("gripper", SETTINGS)).read(WAIT).sequence == 0
+
+
+def test_f09_a_process_killed_while_it_opened_a_camera_keeps_no_other_out(running, monkeypatch):
+    monkeypatch.setattr(genicam_lock, "_PATIENCE", 0.1)
+    running(BaslerCamera("gripper", SETTINGS))
+    semaphores = [path for path in genicam_lock.FOLDER.glob(genicam_lock.PATTERN) if genicam_lock.value(path)]
+    assert semaphores
+    libc = ctypes.CDLL(None)
+    libc.sem_open.restype = ctypes.c_void_p
+    for path in semaphores:  # what is left of a killed process: taken, and never given back
+        assert libc.sem_trywait(ctypes.c_void_p(libc.sem_open(genicam_lock._name(path), 0))) == 0
+    other = running(BaslerCamera("other", replace(SETTINGS, serial="0815-0001")))
+    assert other.read(WAIT) is not None
 
 
 def test_what_a_late_reader_missed_and_what_came_damaged_is_counted(running, wait_for):

@@ -14,6 +14,7 @@ import numpy as np
 
 from kinema.clock import NS, now_ns, to_ns
 from kinema.device_clock import DeviceClock
+from kinema.devices import genicam_lock
 from kinema.devices.cameras import CameraFacts
 from kinema.devices.ownership import claim
 from kinema.errors import DeviceError
@@ -21,7 +22,7 @@ from kinema.interfaces import Frame
 
 _WAITING = 4  # images that wait for a reader who is late; older ones are skipped
 _MICROSECOND = 1e-6  # [s]; the unit of exposure features
-_LINKS = {"usb": "BaslerUsb", "gige": "BaslerGigE", "emulation": "BaslerCamEmu"}  # pylon's device classes
+LINKS = {"usb": "BaslerUsb", "gige": "BaslerGigE", "emulation": "BaslerCamEmu"}  # pylon's device classes
 _LAST_BLOCK = 65535  # GigE Vision counts images from 1 to here, and goes on with 1
 
 
@@ -32,7 +33,8 @@ class BaslerSettings:
     link          usb, gige or emulation (pylon's own, with PYLON_CAMEMU=1 in the environment): where it is looked for
     user_id       the name that a lab gave the camera (DeviceUserID); '' any
     pixel_format  as the camera calls it: BayerRG8, RGB8, Mono8; what is read is RGB
-    size, offset  width, height and left, top [px] of the region of interest; offset None: centred
+    binning       pixels of the sensor that make one, each way
+    size, offset  width, height and left, top [px] of the region of interest, after binning; None: centred
     rate          [Hz], when nothing triggers
     exposure      [s]; gain [dB]
     trigger       the line whose rising edge takes an image, as the camera calls it: Line1; '' free running
@@ -45,8 +47,9 @@ class BaslerSettings:
     link: str = "usb"
     user_id: str = ""
     pixel_format: str = "BayerRG8"
+    binning: int = 1
     size: tuple[int, int] = (640, 480)
-    offset: tuple[int, int] | None = None
+    offset: tuple[int | None, int | None] = (None, None)
     rate: float = 30.0
     exposure: float | None = None
     gain: float | None = None
@@ -97,15 +100,16 @@ class BaslerCamera:
 
     def _open(self) -> None:
         factory, link, kind = self._pylon.TlFactory.GetInstance(), self._settings.link, self._pylon.DeviceInfo()
-        if link not in _LINKS:
-            raise self._error(f"link is {link!r}, allowed are {', '.join(_LINKS)}")
-        kind.SetDeviceClass(_LINKS[link])
+        if link not in LINKS:
+            raise self._error(f"link is {link!r}, allowed are {', '.join(LINKS)}")
+        kind.SetDeviceClass(LINKS[link])
         present = {info.GetSerialNumber(): info for info in factory.EnumerateDevices([kind])}
         info = present.get(self.serial)
         if info is None:
             raise self._error(f"is not plugged in; present by {link} are: {', '.join(sorted(present)) or 'none'}")
-        self._camera = self._pylon.InstantCamera(factory.CreateDevice(info))
-        self._camera.Open()
+        with genicam_lock.turn():
+            self._camera = self._pylon.InstantCamera(factory.CreateDevice(info))
+            self._camera.Open()
         self._nodes = self._camera.GetNodeMap()
         user_id, wanted = self._known("DeviceUserID"), self._settings.user_id
         if wanted not in ("", user_id):
@@ -150,12 +154,15 @@ class BaslerCamera:
         """Every feature in the order in which the camera takes them."""
         settings = self._settings
         self._set(settings.pixel_format, "PixelFormat")
+        for way in ("Horizontal", "Vertical"):
+            if settings.binning > 1 or self._node(f"Binning{way}") is not None:
+                self._set(settings.binning, f"Binning{way}")
         for axis in ("X", "Y"):
             self._set(0, f"Offset{axis}")  # else a large region does not fit
         for length, side in zip(settings.size, ("Width", "Height"), strict=True):
             self._set(length, side)
-        for place, (axis, length) in enumerate(zip(("X", "Y"), settings.size, strict=True)):
-            self._set(self._offset(place, axis, length), f"Offset{axis}")
+        for offset, axis in zip(settings.offset, ("X", "Y"), strict=True):
+            self._set(self._middle(axis) if offset is None else offset, f"Offset{axis}")
         for automatic, names, value in (
             (
                 "ExposureAuto",
@@ -179,9 +186,8 @@ class BaslerCamera:
             self._set(True, "AcquisitionFrameRateEnable")
             self._set(settings.rate, "AcquisitionFrameRate", "AcquisitionFrameRateAbs")
 
-    def _offset(self, place: int, axis: str, length: int) -> int:
-        if self._settings.offset is not None:
-            return self._settings.offset[place]
+    def _middle(self, axis: str) -> int:
+        """The offset that centres the region of interest."""
         node = self._node(f"Offset{axis}")
         return node.Max // 2 // node.Inc * node.Inc
 
