@@ -30,7 +30,9 @@ class UrCell:
         self._requests: wire.Link | None = None
 
     def _start(self, module: str, *more: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", f"kinema.apps.{module}", "--cell", str(self.file), "--robot", "virtual_ur5e"]
+        """A cell that is patient with its controller: on a busy machine it would brake, as it must."""
+        run = f"from kinema.virtual import server; server.BRAKE_AFTER = 5000; from kinema.apps import {module} as app; "
+        command = [sys.executable, "-c", run + "app.main()", "--cell", str(self.file), "--robot", "virtual_ur5e"]
         return subprocess.Popen([*command, *more], env=self.environment, stdout=self._log, stderr=subprocess.STDOUT)
 
     def served(self) -> bool:
@@ -53,6 +55,7 @@ class UrCell:
             process.terminate()
             process.wait(20.0)
         self._log.close()
+        print(self.log.read_text())  # pytest shows it where a test failed
         shutil.rmtree(self.folder)
 
 

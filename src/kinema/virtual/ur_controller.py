@@ -77,7 +77,7 @@ DISTURBANCES = {
     "other_arm": "kinematics of another arm of the same type, millimetres off",
     "other_tcp": "somebody has moved the TCP in the installation by 20 mm along the flange, without telling anybody",
     "other_payload": "somebody has added half a kilogram to the payload in the installation",
-    "clear": "all as it was at the start, but for a protective stop; after an emergency stop the power is off",
+    "clear": "all as it was at the start; but after an emergency stop the power is off",
 }
 
 
@@ -196,7 +196,8 @@ class UrController:
                 self.remote = True
                 self._chain, self.installation = dh.nominal(self._model), _installation()
                 if self._safety == _EMERGENCY_STOP:
-                    self._safety, self._mode = _NORMAL, _POWER_OFF
+                    self._mode = _POWER_OFF
+                self._safety = _NORMAL
             case _:
                 known = "; ".join(f"{key}: {text}" for key, text in DISTURBANCES.items())
                 raise DeviceError(f"disturbance {name!r} is not in the table; allowed: {known}")

@@ -70,7 +70,7 @@ class Program:
     def __init__(self, model: ArmModel, chain: Chain, installation: Installation, q: Array, period: float) -> None:
         self._chain, self._installation, self._period = chain, installation, period
         self._step = model.limits("speed") * period
-        self.reference = q.copy()
+        self._servoed, self._given = q.copy(), np.zeros(len(q))  # the servo's own reference, and force mode's share
         self.torque: Array | None = None
         self.watchdog = 0.0  # [Hz] least rate of updates; 0: none is set
         self._silent = 0.0  # [s] since register 0 was written
@@ -82,6 +82,11 @@ class Program:
         self.state = READY
         self.doubles = np.zeros(24)  # output double registers
         self.ended = ""  # why it is over; empty: it runs
+
+    @property
+    def reference(self) -> Array:
+        """(n,) [rad] where the arm is to be now."""
+        return self._servoed + self._given
 
     def kick(self) -> None:
         """Register 0 has been written: what the watchdog watches."""
@@ -95,8 +100,8 @@ class Program:
             return
         self._obey(rtde.integer(0), rtde, wrench)
         if self._target is not None:
-            way = (self._target - self.reference) * min(1.0, self._period / self._lookahead)
-            self.reference = self.reference + np.clip(way, -self._step, self._step)
+            way = (self._target - self._servoed) * min(1.0, self._period / self._lookahead)
+            self._servoed = self._servoed + np.clip(way, -self._step, self._step)
         if self._force is not None:
             self._comply(self._force, wrench - self._force_zero)
 
@@ -125,6 +130,8 @@ class Program:
         match command:
             case Command.FORCE_MODE_STOP:
                 self._force = None
+                self._servoed, self._given = self.reference, np.zeros(len(self._given))
+                self._target = None if self._target is None else self._servoed
             case Command.ZERO_FT_SENSOR:
                 self._force_zero = wrench.copy()
             case Command.SERVO_STOP:
@@ -152,7 +159,4 @@ class Program:
         _, J = self._chain.jacobian(self.reference, self._installation.tcp)
         twist = np.concatenate([R @ twist[:3], R @ twist[3:]])
         step = J.T @ np.linalg.solve(J @ J.T + _REGULAR * np.eye(6), twist) * self._period
-        step = np.clip(step, -self._step, self._step)
-        self.reference = self.reference + step
-        if self._target is not None:
-            self._target = self._target + step
+        self._given = self._given + np.clip(step, -self._step, self._step)
