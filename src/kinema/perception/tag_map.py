@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from kinema.calibration.files import CameraInfo, MapTag, Provenance, TagMap
 from kinema.chunk import Image
@@ -40,7 +41,7 @@ class _Sighting:
     seen: Array
     pixels: Array
 
-    def some(self, which: Array) -> "_Sighting":
+    def some(self, which: NDArray[np.bool_]) -> "_Sighting":
         return _Sighting(self.world[which], self.seen[which], self.pixels[which])
 
 
@@ -65,7 +66,7 @@ def charuco_map(
         raise ConfigError(f"dictionary {dictionary!r} is unknown; allowed are OpenCV's, such as DICT_4X4_50")
     board = cv2.aruco.CharucoBoard(squares, square, marker, cv2.aruco.getPredefinedDictionary(which))
     tags = []
-    for number, corners in zip(board.getIds().ravel().tolist(), board.getObjPoints(), strict=True):
+    for number, corners in zip(np.ravel(board.getIds()).tolist(), board.getObjPoints(), strict=True):
         x, y, z = np.asarray(corners, float).mean(axis=0).round(9).tolist()
         tags.append(MapTag(id=number, size=marker, position=(x, y, z), quaternion=(1.0, 0.0, 0.0, 0.0)))
     return TagMap(dictionary=dictionary, tags=tuple(tags), provenance=provenance)
