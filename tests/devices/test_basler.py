@@ -93,7 +93,7 @@ def test_the_sdk_makes_rgb_of_every_format(running, shown, pixel_format):
 
 def test_settings_reach_the_camera_in_the_cameras_units(running):
     wanted = replace(
-        SETTINGS, pixel_format="Mono8", binning=2, offset=(64, 32), exposure=0.0025, rate=20.0, packet_size=1400
+        SETTINGS, pixel_format="Mono8", binning=2, offset=(64, 32), exposure=0.0025, rate=20, packet_size=1400
     )
     camera = running(BaslerCamera("gripper", wanted))
     found = {

@@ -134,7 +134,7 @@ class BaslerCamera:
         return "" if node is None else str(node.Value)
 
     def _set(self, value: bool | float | str, *names: str) -> None:
-        """Set a feature by one of its names; raises DeviceError naming what the camera allows."""
+        """Set a feature by one of its names; raises DeviceError naming what the camera allows. (A step: pylon does.)"""
         node = self._node(*names)
         if node is None:
             raise self._error(f"has no {names[0]}, which was to be {value}")
@@ -143,9 +143,7 @@ class BaslerCamera:
         elif isinstance(value, bool):
             allowed, fits = "", True
         else:
-            step = node.Inc if isinstance(value, int) else None  # a fraction goes to the nearest that there is
-            allowed = f"{node.Min:g} to {node.Max:g}" + (f" in steps of {step}" if step else "")
-            fits = node.Min <= value <= node.Max and not (step and (value - node.Min) % step)
+            allowed, fits = f"{node.Min:g} to {node.Max:g}", node.Min <= value <= node.Max
         if not fits:
             raise self._error(f"{node.GetNode().GetName()} was to be {value}, it allows {allowed}")
         node.Value = value
@@ -174,7 +172,7 @@ class BaslerCamera:
             if value is None or self._node(automatic) is not None:  # a camera without automatic needs none to be off
                 self._set("Continuous" if value is None else "Off", automatic)
             if value is not None:
-                self._set(float(value), *names)
+                self._set(value, *names)
         if settings.packet_size:
             self._set(settings.packet_size, "GevSCPSPacketSize")
         self._set("FrameStart", "TriggerSelector")
