@@ -1,14 +1,18 @@
 """A cell that runs in real time beside the test, for drivers whose device stands in it."""
 
+import os
 import sys
 import threading
 
 import numpy as np
 import pytest
 
+from kinema.devices.virtual import VirtualArm, VirtualGripper
 from kinema.interfaces import CommandKind
 from kinema.virtual import server
 from kinema.virtual.server import CellServer
+from kinema.virtual.xarm_controller import XArmController
+from kinema.virtual.xarm_controller_ports import XArmPorts
 
 
 class Cell:
@@ -38,6 +42,29 @@ class Cell:
         self.server.close()
 
 
+class Box:
+    """A virtual xArm control box that runs: controller and ports."""
+
+    def __init__(self, cell, address, port, **options):
+        self._gripper, self._arm = VirtualGripper(cell.folder), VirtualArm("virtual_xarm7", cell.folder)
+        self.controller = XArmController(self._arm, self._gripper, **options)
+        self.ports = XArmPorts(self.controller, address, port)
+        self._ended = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        while not self._ended:
+            self.controller.step(0.1)
+
+    def close(self):
+        self._ended = True
+        self._thread.join()
+        self.ports.close()
+        self._arm.close()
+        self._gripper.close()
+
+
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory):
     """With an xArm 7 whose watchdog, tested elsewhere, is off: on a busy machine somebody will be late."""
@@ -51,3 +78,29 @@ def cell(tmp_path_factory):
     cell.close()
     sys.setswitchinterval(before)
     patient.undo()
+
+
+@pytest.fixture(scope="session")
+def box_at():
+    """Address and control port of virtual control boxes: this process's own."""
+    pid = os.getpid()
+    return f"127.18.{pid // 250 % 250 + 1}.{pid % 250 + 1}", 10502
+
+
+@pytest.fixture
+def make_box(cell, box_at):
+    boxes = []
+
+    def make(**options):
+        boxes.append(Box(cell, *box_at, **options))
+        return boxes[-1]
+
+    yield make
+    for box in boxes:
+        box.close()
+    cell.push()
+
+
+@pytest.fixture
+def box(make_box):
+    return make_box()

@@ -2,75 +2,28 @@
 
 import itertools
 import os
-import threading
 
 import numpy as np
 import pytest
 
 from kinema import robots
-from kinema.devices.virtual import VirtualArm, VirtualGripper
 from kinema.devices.xarm import XArm, XArmSettings
 from kinema.devices.xarm_gripper import XArmGripper, XArmGripperSettings
 from kinema.errors import ConfigError, DeviceError, OwnershipError
 from kinema.interfaces import ArmCommand, ArmMode, CommandKind, JawCommand
 from kinema.virtual import xarm_controller_wire as wire
-from kinema.virtual.xarm_controller import COLLISION, XArmController
-from kinema.virtual.xarm_controller_ports import XArmPorts
+from kinema.virtual.xarm_controller import COLLISION
 
-ADDRESS = f"127.18.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}"
-PORT = 10502
 ROBOT = "virtual_xarm7"
 
 
-class Box:
-    """A virtual control box that runs: controller and ports."""
-
-    def __init__(self, cell, **options):
-        self._gripper, self._arm = VirtualGripper(cell.folder), VirtualArm(ROBOT, cell.folder)
-        self.controller = XArmController(self._arm, self._gripper, **options)
-        self.ports = XArmPorts(self.controller, ADDRESS, PORT)
-        self._ended = False
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self):
-        while not self._ended:
-            self.controller.step(0.1)
-
-    def close(self):
-        self._ended = True
-        self._thread.join()
-        self.ports.close()
-        self._arm.close()
-        self._gripper.close()
-
-
 @pytest.fixture
-def make_box(cell):
-    boxes = []
-
-    def make(**options):
-        boxes.append(Box(cell, **options))
-        return boxes[-1]
-
-    yield make
-    for box in boxes:
-        box.close()
-    cell.push()
-
-
-@pytest.fixture
-def box(make_box):
-    return make_box()
-
-
-@pytest.fixture
-def connect():
+def connect(box_at):
     """Makes arms, and disconnects them at the end."""
     arms = []
 
     def make(**options):
-        arms.append(XArm(ROBOT, XArmSettings(ADDRESS, PORT, **options)))
+        arms.append(XArm(ROBOT, XArmSettings(*box_at, **options)))
         return arms[-1]
 
     yield make
@@ -233,7 +186,7 @@ def test_f16_a_silent_box_is_noticed_and_heard_again(arm, box):
     box.controller.mute = True
     assert arm.read(0.3) is None
     with pytest.raises(DeviceError, match="nobody answers"):
-        XArm(ROBOT, XArmSettings(ADDRESS.replace("127.18", "127.19"), PORT))
+        XArm(ROBOT, XArmSettings("127.0.0.1", 1))
     box.controller.mute = False
     assert _read_until(arm, lambda state: state is not None).q.shape == (7,)
 
@@ -278,12 +231,12 @@ def test_f21_a_second_opener_is_refused_and_told_who_was_first(arm, connect):
 
 def test_an_impossible_rate_is_refused():
     with pytest.raises(ConfigError, match="50 to 250 Hz"):
-        XArm(ROBOT, XArmSettings(ADDRESS, PORT, rate=500.0))
+        XArm(ROBOT, XArmSettings("127.0.0.1", rate=500.0))
 
 
 @pytest.fixture
-def gripper(box):
-    gripper = XArmGripper(XArmGripperSettings(ADDRESS, PORT))
+def gripper(box, box_at):
+    gripper = XArmGripper(XArmGripperSettings(*box_at))
     yield gripper
     gripper.close()
 
@@ -328,11 +281,11 @@ def test_f16_a_gripper_behind_a_cut_wire_says_so_and_keeps_its_width(gripper, bo
     assert cell.server.world.jaw_state().width == pytest.approx(0.040, abs=3e-3)
 
 
-def test_a_box_without_a_gripper_is_refused(cell, make_box, monkeypatch):
+def test_a_box_without_a_gripper_is_refused(box_at, make_box, monkeypatch):
     box = make_box()
     monkeypatch.setattr(box.controller, "_gripper", None)
     with pytest.raises(DeviceError, match=r"control box error 19 \(End Effector Communication Error\)"):
-        XArmGripper(XArmGripperSettings(ADDRESS, PORT))
+        XArmGripper(XArmGripperSettings(*box_at))
 
 
 @pytest.mark.parametrize("port", wire.REPORTS)

@@ -198,6 +198,8 @@ class XArm:
                 f"the control box did not enter servo mode in time: mode {api.mode}, state {api.state}, "
                 f"error {api.error_code} ({xarm_box.meaning(api.error_code)}); look at UFACTORY Studio"
             )
+        if self._ask() is None:
+            raise DeviceError("the control box does not answer after its reset")
         self._last = None
         self._pace = RateKeeper(self.period)
 

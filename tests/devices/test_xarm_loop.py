@@ -1,0 +1,141 @@
+"""The control loop on an xArm by the vendor's SDK: stops, losses and kills on the wire (FAULTS F16, F17, F18)."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import yaml
+
+from kinema import cell_file
+from kinema.apps.clients import LoopClient
+from kinema.apps.control_loop import ControlLoop
+from kinema.control.messages import Enable, Jog, Reset, State
+from kinema.devices.xarm import XArm, XArmSettings
+from kinema.interfaces import ArmMode
+
+ROBOT = "virtual_xarm7"
+JOG = Jog(np.array([0.0, 0.05, 0.0, 0.0, 0.0, 0.0]), 1.0)
+
+
+class Loop:
+    """A control loop in a thread, and its node."""
+
+    def __init__(self, folder, box_at):
+        raw = yaml.safe_load(cell_file.VIRTUAL.read_text())
+        raw["devices"]["arm"]["command"] = "position"
+        raw["control"]["execution"]["max_gap"] = 20.0  # [s] on a busy machine records come late
+        (folder / "cell.yaml").write_text(yaml.safe_dump(raw))
+        cell = cell_file.load(folder / "cell.yaml")
+        self.loop = ControlLoop(cell, ROBOT, folder, lambda: XArm(ROBOT, XArmSettings(*box_at)), silence=5.0)
+        self._ended = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        self.node = LoopClient(folder)
+        self.events = []
+
+    def _run(self):
+        while not self._ended:
+            self.loop.cycle()
+
+    def until(self, fulfilled, wait_for):
+        def look():
+            self.events += self.node.events()
+            seen = self.node.telemetry()
+            return seen if seen is not None and fulfilled(seen) else None
+
+        return wait_for(look, 60.0, "the state")
+
+    def order(self, order, fulfilled, wait_for):
+        self.node.send(order)
+        return self.until(fulfilled, wait_for)
+
+    def close(self):
+        self._ended = True
+        self._thread.join()
+        self.loop.close()
+        self.node.close()
+
+
+@pytest.fixture
+def loop(box, box_at, tmp_path):
+    loop = Loop(tmp_path, box_at)
+    yield loop
+    loop.close()
+
+
+def _is(state):
+    return lambda seen: seen.connected and seen.state is state
+
+
+def test_f18_the_loop_comes_up_stopped_moves_after_reset_and_enable_and_a_collision_is_latched(
+    loop, box, cell, wait_for
+):
+    seen = loop.until(_is(State.FAULT), wait_for)
+    assert seen.mode is ArmMode.BRAKED and box.controller.servo_commands == 0
+    loop.order(Reset(), _is(State.IDLE), wait_for)
+    begun = loop.order(Enable(), _is(State.READY), wait_for)
+    loop.order(JOG, _is(State.EXECUTING), wait_for)
+    moved = loop.until(_is(State.READY), wait_for)
+    moved = loop.until(lambda seen: np.abs(seen.dq).max() < 0.01, wait_for)
+    assert np.abs(moved.T_base_tcp.position - begun.T_base_tcp.position - [0.0, 0.05, 0.0]).max() < 0.01
+
+    loop.order(JOG, _is(State.EXECUTING), wait_for)
+    box.ports.disturb("collision")
+    seen = loop.until(_is(State.FAULT), wait_for)
+    assert seen.mode is ArmMode.PROTECTIVE_STOP and "PROTECTIVE_STOP" in seen.reason
+    at_rest = loop.until(lambda seen: np.abs(seen.dq).max() < 0.01, wait_for)
+    loop.node.send(Enable())
+    loop.until(lambda seen: any(event.kind == "order_refused" for event in loop.events), wait_for)
+    loop.order(Reset(), _is(State.IDLE), wait_for)
+    again = loop.order(Enable(), _is(State.READY), wait_for)
+    assert np.abs(again.T_base_goal.position - at_rest.T_base_tcp.position).max() < 5e-3  # from the measured pose
+    assert np.abs(cell.q - at_rest.q).max() < 0.02
+
+
+def test_f16_the_loop_survives_a_cut_wire_says_so_and_connects_again_only_by_a_reset(loop, box, cell, wait_for):
+    loop.until(_is(State.FAULT), wait_for)
+    loop.order(Reset(), _is(State.IDLE), wait_for)
+    loop.order(Enable(), _is(State.READY), wait_for)
+    loop.order(JOG, _is(State.EXECUTING), wait_for)
+    box.ports.disturb("cut")
+    seen = loop.until(lambda seen: not seen.connected, wait_for)
+    assert seen.state is State.FAULT and "the link to the arm is lost" in seen.reason
+    wait_for(lambda: np.abs(cell.dq).max() < 0.01, what="rest")
+    assert np.abs(cell.q - box.controller.target).max() < 5e-3  # it stands at its last target
+    assert [event.fault for event in loop.events if event.kind == "state"][-1] == "F16"
+    assert not loop.node.telemetry().connected
+    loop.order(Reset(), _is(State.IDLE), wait_for)
+
+
+_RUNAWAY = """
+import sys
+from kinema.devices.xarm import XArm, XArmSettings
+from kinema.interfaces import ArmCommand, CommandKind
+arm = XArm("virtual_xarm7", XArmSettings(sys.argv[1], int(sys.argv[2])))
+arm.reset()
+state = arm.read(5.0)
+target = state.q.copy()
+print("moving", flush=True)
+while True:
+    target[0] += 0.001
+    arm.write(state.k, ArmCommand(CommandKind.POSITION, target))
+    state = arm.read(5.0)
+"""
+
+
+def test_f17_a_killed_loop_leaves_the_arm_standing_at_its_last_target(box, box_at, cell, start, wait_for):
+    arguments = [sys.executable, "-c", _RUNAWAY, box_at[0], str(box_at[1])]
+    process = start(arguments, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: process.stdout.readline().startswith("moving"))
+    wait_for(lambda: box.controller.servo_commands > 50, what="motion")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: np.abs(cell.dq).max() < 0.01, what="rest")
+    target = box.controller.target.copy()
+    assert np.abs(cell.q - target).max() < 5e-3
+    k = cell.server.k
+    wait_for(lambda: cell.server.k > k + 50)
+    assert (box.controller.target == target).all() and np.abs(cell.dq).max() < 0.01
