@@ -115,11 +115,15 @@ class ArmCommand:
 
 
 class Arm(Protocol):
-    """The arm owns control time: `read` blocks for its next record, `write` answers it."""
+    """The arm owns control time: `read` blocks for its next record, `write` answers it.
+
+    `has_wrench` says whether ArmState.wrench is measured: an arm that takes positions can't yield without it.
+    """
 
     name: str
     command_kind: CommandKind
     period: float
+    has_wrench: bool
 
     def read(self, timeout: float) -> ArmState | None:
         """The next record; None when none came within `timeout` [s]. Raises DeviceError when the link is lost."""
@@ -130,7 +134,10 @@ class Arm(Protocol):
         ...
 
     def reset(self) -> None:
-        """Clear a latched stop of the arm; it holds its measured pose afterwards."""
+        """Clear a latched stop of the arm; it holds its measured pose afterwards. May take seconds.
+
+        Raises DeviceError saying what a person has to do first.
+        """
         ...
 
     def close(self) -> None: ...

@@ -36,6 +36,22 @@ _WARM_TICKS = 50
 _KEPT = 2048  # telemetry records, four seconds
 
 
+def _ready(arm: Arm, reset: bool) -> Arm:
+    """A connected arm, its own stop cleared if so wished; DeviceError, and let go of, where it can't be used.
+
+    An arm that takes positions and feels nothing is refused: it could not yield.
+    """
+    try:
+        if arm.command_kind is CommandKind.POSITION and not arm.has_wrench:
+            raise DeviceError(f"{arm.name} takes positions and measures no wrench: without one impedance is refused")
+        if reset:
+            arm.reset()
+    except DeviceError:
+        arm.close()
+        raise
+    return arm
+
+
 class ControlLoop:
     """The loop around one `Controller`; `cycle` does one control cycle, or waits for the arm.
 
@@ -134,9 +150,7 @@ class ControlLoop:
         """
         try:
             self._controller = self._controller_anew()
-            arm = self._connect()
-            if reset:
-                arm.reset()
+            arm = _ready(self._connect(), reset)
         except DeviceError as error:
             self._record["reason"] = f"no arm: {error}".encode()
             if reset:
@@ -189,6 +203,15 @@ class ControlLoop:
                 latched = tick.state in (State.FAULT, State.STOPPED)
                 self._record["reason"] = event.text.partition(": ")[2].encode() if latched else b""
 
+    def _clear(self, arm: Arm, orders: list[Order]) -> list[Order]:
+        """Clear the arm's own stop, which may take seconds; where that fails, the controller is not reset either."""
+        try:
+            arm.reset()
+        except DeviceError as error:
+            self._tell("order_refused", f"Reset: {error}", order="Reset")
+            return [order for order in orders if not isinstance(order, Reset)]
+        return orders
+
     def _with_arm(self, arm: Arm, controller: Controller) -> None:
         state = arm.read(self._silence)
         arrival_ns = time.monotonic_ns()
@@ -196,7 +219,7 @@ class ControlLoop:
             raise DeviceError(f"{arm.name} has sent nothing for {self._silence:g} s")
         orders, self._first_orders = [*self._first_orders, *self._orders()], []
         if state.mode != ArmMode.RUNNING and any(isinstance(order, Reset) for order in orders):
-            arm.reset()
+            orders = self._clear(arm, orders)
         jaw, force = self._sensors()
         tick = controller.tick(state, orders, jaw, force, self._stop.pressed)
         arm.write(state.k, tick.command)

@@ -252,6 +252,7 @@ class Controller:
             case Reset():
                 self._quit("reset")
                 self._begin_at(state)
+                self._started = False  # the arm may have taken its time: the next record begins anew
                 self._grace_ns = state.t_ns + to_ns(_GRACE)
                 self._enter(leads_to, "reset")
             case Hold():

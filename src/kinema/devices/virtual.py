@@ -36,6 +36,8 @@ class VirtualArm:
     tells how many (FAULTS F19).
     """
 
+    has_wrench = True
+
     def __init__(self, robot: str, folder: Path | None = None) -> None:
         """Raises DeviceError when the cell does not run, OwnershipError when another loop owns the arm."""
         folder = folder or paths.runtime()
