@@ -1,6 +1,6 @@
 """What only a camera can show: its clock, its bus, its plug. Each test names the variable that switches it on.
 
-KINEMA_D435=<serial number> KINEMA_BASLER=<serial number> pytest -m hardware -s tests/devices/test_camera_hardware.py
+KINEMA_TEST_D435=<serial number> KINEMA_TEST_BASLER=<serial number> pytest -m hardware -s tests/devices/test_camera_hardware.py
 """
 
 import contextlib
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.hardware
 
 PERIOD_NS = 1e9 / 30
 OPENERS = {
-    "KINEMA_D435": lambda serial: realsense.opener("left", realsense.RealSenseSettings(serial, depth=True)),
-    "KINEMA_BASLER": lambda serial: basler.opener(
-        "gripper", basler.BaslerSettings(serial, os.environ.get("KINEMA_BASLER_LINK", "usb"), exposure=0.005)
+    "KINEMA_TEST_D435": lambda serial: realsense.opener("left", realsense.RealSenseSettings(serial, depth=True)),
+    "KINEMA_TEST_BASLER": lambda serial: basler.opener(
+        "gripper", basler.BaslerSettings(serial, os.environ.get("KINEMA_TEST_BASLER_LINK", "usb"), exposure=0.005)
     ),
 }
 
