@@ -1,12 +1,14 @@
 """The serial load cell on the wire: the real driver and pyserial on a pty, the virtual board at its other end."""
 
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from kinema import records
+from kinema import paths, records
+from kinema.apps.load_cell_board import PORT
 from kinema.clock import now_ns
 from kinema.devices.serial_load_cell import SerialLoadCell
 from kinema.errors import ConfigError, DeviceError, OwnershipError
@@ -269,4 +271,21 @@ def test_the_virtual_board_measures_the_cell(tmp_path):
     assert samples[0].force == pytest.approx(1.5, abs=1e-3) and np.isnan(samples[1].force) and samples[2].saturated
     cell.close()
     board.close()
+    ring.close()
+
+
+def test_the_boards_process_serves_its_port_and_takes_it_along(start, wait_for):
+    folder = paths.runtime()
+    port = folder / PORT
+    ring = RingWriter(folder / "load_cell.ring", records.LOAD_CELL, 64)
+    board = start([sys.executable, "-m", "kinema.apps.load_cell_board"])
+    wait_for(port.exists, what="the port")
+    cell = SerialLoadCell(SERIAL, port, SCALE)
+    ring.write(np.array((1, 2.5, False, False), records.LOAD_CELL))
+    assert cell.read(20.0).force == pytest.approx(2.5, abs=1e-3)
+    board.terminate()
+    assert board.wait(20) == 0 and not port.exists()
+    with pytest.raises(DeviceError, match=r"load_cell\.tty has gone"):
+        cell.read(5.0)
+    cell.close()
     ring.close()

@@ -38,8 +38,8 @@ class Bridge:
         self._same = (reading, count + 1 if reading == value else 1)
         if self._same[1] >= _STUCK:
             reading = math.nan
-        force = self.scale.force(reading)
         low, high = self._ends
+        force = self.scale.force(float(np.clip(reading, low, high)))
         self._saturated = reading <= low or reading >= high or abs(force) > self.scale.capacity
         self._recent.append((stamp_ns, force))
         return ForceSample(stamp_ns, force - (self._offset or 0.0), self._saturated, self._offset is not None)
