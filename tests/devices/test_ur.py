@@ -1,7 +1,4 @@
-"""UrArm: the real ur_rtde against the virtual controller, over TCP, with the MuJoCo cell behind.
-
-KINEMA_UR (an address) lets the tests that only look and hold run against URSim instead; see docs.
-"""
+"""UrArm: the real ur_rtde against the virtual controller, over TCP, with the MuJoCo cell behind."""
 
 import os
 import time
