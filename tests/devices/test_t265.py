@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -123,6 +124,19 @@ def test_f12_a_silent_tracker_is_started_anew(bench):
             tracker.read(0.2)
     cell.silent = False
     assert _next(tracker).jumped and tracker.restarts == restarts + 1
+
+
+def test_f12_a_driver_that_is_killed_takes_its_helper_along(bench, start, wait_for):
+    hold = (
+        "import sys; from pathlib import Path; from kinema.devices.t265 import T265; "
+        "tracker = T265('T-2', world=Path(sys.argv[1])); print(tracker._helper.pid, flush=True); sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    driver = start([sys.executable, "-c", hold, str(bench[0].folder)], stdin=pipe, stdout=pipe)
+    helper = int(driver.stdout.readline())
+    driver.kill()
+    driver.wait()
+    wait_for(lambda: os.waitpid(helper, os.WNOHANG)[0] == helper, what="the helper's end")
 
 
 def test_without_an_interpreter_the_error_says_how_to_get_one(monkeypatch, tmp_path):
