@@ -1,6 +1,7 @@
-"""What only a camera can show: its clock, its bus, its plug. Each test names the variable that switches it on.
+"""What only a camera can show: its clock, its bus, its plug. Each test says which variable switches it on.
 
-KINEMA_TEST_D435=<serial number> KINEMA_TEST_BASLER=<serial number> pytest -m hardware -s tests/devices/test_camera_hardware.py
+export KINEMA_TEST_D435=<serial number> KINEMA_TEST_BASLER=<serial number>
+pytest -m hardware -s tests/devices/test_camera_hardware.py
 """
 
 import contextlib
