@@ -1,8 +1,10 @@
 """The serial load cell on the wire: the real driver and pyserial on a pty, the virtual board at its other end."""
 
+import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,3 +291,16 @@ def test_the_boards_process_serves_its_port_and_takes_it_along(start, wait_for):
         cell.read(5.0)
     cell.close()
     ring.close()
+
+
+@pytest.mark.hardware
+def test_a_real_board_sends_eighty_whole_samples_a_second():
+    serial, port = (os.environ.get(f"KINEMA_TEST_LOAD_CELL{what}") for what in ("", "_PORT"))
+    if not serial or not port:
+        pytest.skip("needs a load cell: its serial number in $KINEMA_TEST_LOAD_CELL, its port in $…_LOAD_CELL_PORT")
+    cell, began = SerialLoadCell(serial, Path(port), SCALE), time.monotonic()
+    samples = [cell.read(1.0) for _ in range(400)]
+    cell.close()
+    assert None not in samples and time.monotonic() - began < 5.5
+    assert cell.gaps == cell.dropped == 0
+    assert np.isfinite([sample.force for sample in samples]).all()
