@@ -102,6 +102,18 @@ def test_depth_is_seen_from_the_colour_sensor_and_the_infrared_pair_is_as_it_was
     assert set(np.unique(row)) <= {0, 500, 1000}
 
 
+def test_an_image_that_was_lost_is_not_made_up_for_by_the_one_before(settings, running):
+    device = VirtualD435(settings.serial, INFO, stereo=True)
+    left = running(SteadyCamera("left", opener("left", replace(settings, depth=True), device.context), 30.0))
+    begin_ns, seen = now_ns(), []
+    for number, lost in enumerate((None, "color", "color", None, "depth", None)):
+        images = {name: image for name, image in stereo(number).items() if name in ("color", "depth") and name != lost}
+        device.push(number, begin_ns + number * 33_333_333, **images)
+        while frame := left.read(0.1):  # sets without a new colour image are passed over
+            seen.append((frame.sequence, frame.depth is not None))
+    assert seen == [(0, True), (3, True), (4, False), (5, True)] and left.dropped == 2
+
+
 def test_every_option_reaches_the_camera_in_the_cameras_units(settings, running):
     device = VirtualD435(settings.serial, INFO, stereo=True)
     wanted = replace(settings, exposure=0.008, gain=32.0, white_balance=5000.0, inter_cam_sync_mode=1, emitter=False)

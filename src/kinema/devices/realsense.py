@@ -59,8 +59,8 @@ class RealSenseSettings:
 class RealSenseFrame(Frame):
     """A colour image, and what was taken with it.
 
-    depth     (height, width) [mm] seen from the colour sensor, 0 where unknown
-    infrared  left and right (height, width) grey images, in their own frames
+    depth     (height, width) [mm] seen from the colour sensor, 0 where unknown; None: not asked for, or lost
+    infrared  left and right (height, width) grey images, in their own frames; empty likewise
     """
 
     depth: NDArray[np.uint16] | None = None
@@ -93,6 +93,7 @@ class RealSenseCamera:
         self.name, self.serial, self._settings = name, settings.serial, settings
         self._context = context or self._rs.context()
         self._clock, self._latency_ns = DeviceClock(), to_ns(settings.latency)
+        self._numbers: dict[str, int] = {}  # of the last frame that was read, by stream
         self._align = self._rs.align(self._rs.stream.color) if settings.depth else None
         self._claim = claim(f"realsense-{settings.serial}")
         try:
@@ -215,27 +216,42 @@ class RealSenseCamera:
     # ---- reading
 
     def read(self, timeout: float) -> RealSenseFrame | None:
-        """The next set of frames; raises DeviceError when the camera has been pulled."""
+        """The next set with a new colour image; raises DeviceError when the camera has been pulled."""
+        until = time.monotonic() + timeout
         try:
-            came, frames = self._queue.try_wait_for_frame(max(1, round(timeout * 1e3)))
-            arrival_ns = now_ns()
-            if came:
-                return self._frame(frames.as_frameset(), arrival_ns)
-            if not self._device.is_connected():
-                raise self._error("has been unplugged")
-            return None
+            while True:
+                came, frames = self._queue.try_wait_for_frame(max(1, round((until - time.monotonic()) * 1e3)))
+                arrival_ns = now_ns()
+                if came:
+                    if (frame := self._frame(frames.as_frameset(), arrival_ns)) is not None:
+                        return frame
+                elif not self._device.is_connected():
+                    raise self._error("has been unplugged")
+                if time.monotonic() >= until:
+                    return None
         except RuntimeError as error:
             raise self._error(str(error)) from error
 
-    def _frame(self, frames: Any, arrival_ns: int) -> RealSenseFrame:
+    def _frame(self, frames: Any, arrival_ns: int) -> RealSenseFrame | None:
+        """What is new in a set; None without a new colour image. In place of a lost image a set has the last one."""
         colour = frames.get_color_frame()
+        if not self._is_new("colour", colour):
+            return None
         depth, infrared = None, ()
-        if self._align is not None:
+        if self._align is not None and self._is_new("depth", frames.get_depth_frame()):
             depth = _array(self._align.process(frames).get_depth_frame())
-        if self._settings.infrared:
+        if self._settings.infrared and self._is_new("infrared", frames.get_infrared_frame(1)):
             infrared = tuple(_array(frames.get_infrared_frame(index)) for index in (1, 2))
         stamp_ns = self._stamp_ns(colour, arrival_ns) - self._latency_ns
-        return RealSenseFrame(self.name, colour.get_frame_number(), stamp_ns, _array(colour), depth, infrared)
+        return RealSenseFrame(self.name, self._numbers["colour"], stamp_ns, _array(colour), depth, infrared)
+
+    def _is_new(self, stream: str, frame: Any) -> bool:
+        """Whether the camera took it after the last one that was read."""
+        number = frame.get_frame_number()
+        newer = number > self._numbers.get(stream, -1)
+        if newer:
+            self._numbers[stream] = number
+        return newer
 
     def _stamp_ns(self, frame: Any, arrival_ns: int) -> int:
         """The frame's stamp in Kinema time.
