@@ -7,6 +7,7 @@ from std_srvs.srv import Trigger
 
 from kinema import cell_file
 from kinema.devices.virtual import VirtualLoadCell
+from kinema.perception.force_watch import ForceWatch
 from kinema_ros.convert import force_msg, wrench_msg
 from kinema_ros.node import Node, Parameter, spin
 
@@ -22,9 +23,11 @@ class LoadCellNode(Node):
         cell = cell_file.load(self.value("cell"))
         self._device = VirtualLoadCell(cell.devices.load_cell.serial)
         self._lock = threading.Lock()  # a device serves one thread at a time
+        self._watch = ForceWatch()
         self._wrench = self.outlet("load_cell/wrench")
         self._force = self.outlet("load_cell/force")
         self.serve(Trigger, "~/zero", self._zero)
+        self.watch("force", lambda monotonic_ns: self._watch.health())
 
     def activate(self) -> None:
         self.loop(self._read)
@@ -37,6 +40,7 @@ class LoadCellNode(Node):
         with self._lock:
             sample = self._device.read(_TIMEOUT)
         if sample is not None:
+            self._watch.take(sample)
             closing = np.array([sample.force, 0.0, 0.0, 0.0, 0.0, 0.0])  # the jaws close along the TCP's x
             self._wrench.publish(wrench_msg(sample.stamp_ns, "tcp", closing))
             self._force.publish(force_msg(sample))

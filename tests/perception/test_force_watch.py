@@ -1,17 +1,17 @@
-"""A zero that creeps is found, a grasp is not taken for one."""
+"""What a force is worth: a zero that creeps is found, a grasp is not taken for one."""
 
 import numpy as np
 import pytest
 
 from kinema.interfaces import ForceSample
-from kinema.perception.zero_drift import ZeroDrift
+from kinema.perception.force_watch import ForceWatch
 from kinema.streams import Level
 
 PERIOD_NS = 12_500_000
 
 
 def _watched(forces, *, tared=True, saturated=False):
-    watch, rng = ZeroDrift(), np.random.default_rng(0)
+    watch, rng = ForceWatch(), np.random.default_rng(0)
     for k, force in enumerate(forces):
         watch.take(ForceSample(k * PERIOD_NS, force + 0.05 * rng.standard_normal(), saturated, tared))
     return watch
@@ -50,3 +50,19 @@ def test_a_new_tare_begins_anew():
     watch = _watched(np.full(80 * 70, 5.0))
     watch.take(ForceSample(81 * 10**9, 0.0, False, False))
     assert watch.drift == 0.0
+
+
+@pytest.mark.parametrize(
+    ("sample", "level", "words"),
+    [
+        (ForceSample(0, float("nan"), False, True), Level.ERROR, "no number"),
+        (ForceSample(0, 98.0, True, True), Level.ERROR, "saturated"),
+        (ForceSample(0, 1.0, False, False), Level.WARN, "not tared"),
+        (ForceSample(0, 1.0, False, True), Level.OK, "tared"),
+    ],
+)
+def test_f14_what_a_sample_says_of_its_cell(sample, level, words):
+    watch = ForceWatch()
+    assert watch.health().level is Level.STALE
+    watch.take(sample)
+    assert watch.health().level is level and words in watch.health().text
