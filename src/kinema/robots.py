@@ -22,6 +22,7 @@ from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose
 
 _HALF = math.pi / 2
+_GRAVITY = 9.81  # [m/s^2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,3 +280,20 @@ def forward_kinematics(model: ArmModel, q: Array) -> Pose:
     for joint, angle in zip(model.joints, q, strict=True):
         T = T @ dh_transform(joint, float(angle))
     return T
+
+
+def gravity_torque(model: ArmModel, q: Array, payload: float, cog: Array) -> Array:
+    """Joint torques (dof,) [N m] that carry arm and payload [kg], its centre (3,) [m] from the flange, at rest."""
+    T = Pose.identity()
+    axes, origins, centres, masses = [], [], [], [*model.limits("mass"), payload]
+    for joint, angle in zip(model.joints, q, strict=True):
+        axes.append(T.rotation[:, 2])
+        origins.append(T.position)
+        after = T @ dh_transform(joint, float(angle))
+        centres.append(after.apply(joint.com))
+        T = after
+    centres.append(T.apply(cog))
+    arms = np.array(centres)[None, :, :] - np.array(origins)[:, None, :]  # (joint, mass, 3)
+    rises = np.cross(np.array(axes)[:, None, :], arms)[:, :, 2]  # [m/rad] of each mass by each joint
+    carried = np.triu(np.ones(rises.shape))  # a joint carries its own link and what comes after
+    return _GRAVITY * (rises * carried) @ np.array(masses)

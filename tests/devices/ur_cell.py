@@ -16,11 +16,11 @@ from kinema.virtual.ur_controller import DISTURB, Disturb
 class UrCell:
     """`address` of the controller, `disturb` for what may happen to it; both processes are at rest between tests."""
 
-    def __init__(self, name: str, address: str, generation: str) -> None:
+    def __init__(self, name: str, address: str, generation: str, command: str) -> None:
         self.address, self.folder = address, paths.runtime(name)
         self.log = self.folder / "controller.log"
         cell = yaml.safe_load((paths.root() / "launch/cells/virtual.yaml").read_text())
-        cell["devices"]["arm"]["command"] = "position"
+        cell["devices"]["arm"]["command"] = command
         self.file = self.folder / "cell.yaml"
         self.file.write_text(yaml.safe_dump(cell))
         self.environment = {**os.environ, "KINEMA_CELL": name}
@@ -59,11 +59,12 @@ class UrCell:
         shutil.rmtree(self.folder)
 
 
-def cells(wait_for: Callable[..., object], generation: str) -> Iterator[UrCell]:
+def cells(wait_for: Callable[..., object], generation: str, command: str = "position") -> Iterator[UrCell]:
     """The body of a module's fixture."""
     number = os.getpid()
-    address = f"127.{1 + number % 200}.{number // 200 % 250}.{5 if generation == 'cb3' else 4}"
-    cell = UrCell(f"test-{number}-{generation}", address, generation)
+    last = 4 + (generation == "cb3") + 2 * (command == "torque")
+    address = f"127.{1 + number % 200}.{number // 200 % 250}.{last}"
+    cell = UrCell(f"test-{number}-{generation}-{command}", address, generation, command)
     try:
         wait_for(cell.served, 60.0, what="the virtual UR controller")
         yield cell

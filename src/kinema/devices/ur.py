@@ -34,6 +34,7 @@ from kinema.interfaces import ArmCommand, ArmMode, ArmState, CommandKind
 from kinema.robots import GRIPPER, ArmModel, GripperModel
 
 _OLDEST = {3: (3, 15), 5: (5, 11)}  # [PolyScope] that send the payload; ur_rtde dies of an output that isn't offered
+_TORQUE_SINCE = (5, 26)  # [PolyScope] whose direct_torque ur_rtde's script uses
 _PRIORITY = 48  # of SCHED_FIFO: above the virtual cell, below the control loop
 _WATCHDOG = 25.0  # [Hz] least rate of commands: 40 ms without one, and the arm stops (FAULTS F16)
 _REPLY = 20.0  # [s] for the slowest request: uploading the script may take three attempts of 5 s
@@ -107,25 +108,28 @@ class UrArm:
     """One UR arm with the gripper of the robot table at its flange.
 
     model      the arm as control has it; it has to be the controller's own, see `arm_model`
+    command_kind  what `write` takes: POSITION by servoj, or TORQUE by direct_torque, where the controller offers it
     estimated_wrench  whether a CB3's wrench, which is estimated from motor currents, counts as a source of wrench
 
     Raises DeviceError naming what is wrong and what is allowed: nobody there, no remote control, a software that is too
     old, kinematics, TCP or payload that differ from ours. An arm that is stopped can be connected; `reset` clears it.
     """
 
-    command_kind = CommandKind.POSITION
-
     def __init__(
         self,
         model: ArmModel,
         address: str,
+        command_kind: CommandKind = CommandKind.POSITION,
         gripper: GripperModel = GRIPPER,
         servo: Servo | None = None,
         estimated_wrench: bool = False,
     ) -> None:
-        self.name = f"{model.name} at {address}"
+        self.name, self.command_kind = f"{model.name} at {address}", command_kind
         self._model, self._address, self._gripper, self._servo = model, address, gripper, servo or Servo()
-        self._low, self._high = model.limits("lower"), model.limits("upper")
+        torque = model.limits("torque")
+        ends = {CommandKind.TORQUE: (-torque, torque)}
+        self._low, self._high = ends.get(command_kind, (model.limits("lower"), model.limits("upper")))
+        self._q = np.array(model.home)  # of the newest record
         self._T_link_base = Pose.from_rotvec(np.zeros(3), np.array([0.0, 0.0, model.base_yaw]))
         self._controlled = self._watched = False
         self._claim = claim(f"ur-{address}")
@@ -158,6 +162,8 @@ class UrArm:
         oldest = _OLDEST.get(version[0])
         if oldest is None or version < oldest:
             raise DeviceError(f"{self.name} runs {text}; allowed are 3.15 and 5.11, or later")
+        if self.command_kind is CommandKind.TORQUE and version < _TORQUE_SINCE:
+            raise DeviceError(f"{self.name} runs {text}; direct torque needs 5.26, so it takes positions alone")
         return version
 
     def _status(self, question: str) -> str:
@@ -228,11 +234,11 @@ class UrArm:
             return None
         step = _SLEW * to_ns(self.period)
         self._offset_ns += min(max(self._estimate_ns(record) - self._offset_ns, -step), step)
-        R, felt = self._T_link_base.rotation, np.array(record.wrench)
+        R, felt, self._q = self._T_link_base.rotation, np.array(record.wrench), np.array(record.q)
         return ArmState(
             round((record.stamp - self._origin) / self.period),
             to_ns(record.stamp) + round(self._offset_ns),
-            np.array(record.q),
+            self._q,
             np.array(record.dq),
             np.array(record.tau),
             np.concatenate([R @ felt[:3], R @ felt[3:]]),
@@ -242,7 +248,11 @@ class UrArm:
     # -- commands
 
     def write(self, k: int, command: ArmCommand) -> ArmCommand:
-        """Answer record k; returns the command clipped to the joints' ends, or BRAKE from an arm that is stopped."""
+        """Answer record k; returns the command clipped to the joints' limits, or BRAKE from an arm that is stopped.
+
+        direct_torque comes on top of what the controller itself gives against gravity, so that is taken off here; its
+        friction compensation is not used: ur_rtde 1.6.5 sends the scales, and its script drops them.
+        """
         if command.kind not in (self.command_kind, CommandKind.BRAKE):
             raise DeviceError(f"{self.name} takes {self.command_kind.name}, not {command.kind.name}")
         if not self._controlled or self._mode is not ArmMode.RUNNING:
@@ -255,8 +265,13 @@ class UrArm:
         if not self._watched:
             self._helper.ask("control", "setWatchdog", _WATCHDOG)
             self._watched = True
-        servo = self._servo
-        self._helper.ask("control", "servoJ", values.tolist(), 0.0, 0.0, self.period, servo.lookahead, servo.gain)
+        if command.kind is CommandKind.TORQUE:
+            carried = self._gripper.mass, np.array([0.0, 0.0, self._gripper.com])
+            asked = values - robots.gravity_torque(self._model, self._q, *carried)
+            self._helper.ask("control", "directTorque", asked.tolist(), [0.0] * 6, [0.0] * 6)
+        else:
+            servo = self._servo
+            self._helper.ask("control", "servoJ", values.tolist(), 0.0, 0.0, self.period, servo.lookahead, servo.gain)
         return ArmCommand(command.kind, values)
 
     def reset(self) -> None:

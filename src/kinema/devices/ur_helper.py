@@ -52,7 +52,7 @@ OUTPUTS = [
     *("timestamp", "actual_q", "actual_qd", "target_moment", "actual_TCP_pose", "actual_TCP_force"),
     *("robot_mode", "safety_status_bits", "runtime_state", "robot_status_bits", "payload", "payload_cog"),
 ]
-ONE_WAY = ("servoJ",)
+ONE_WAY = ("servoJ", "directTorque")
 MAX_REQUEST = 4096  # [bytes]
 _POLL = 0.0001  # [s] between two looks for the next record
 _AWAKE = 0.6  # [-] of a period after a record in which nobody looks for the next

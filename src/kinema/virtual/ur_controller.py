@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kinema import clock, dh
+from kinema import clock, dh, robots
 from kinema.dh import Chain
 from kinema.errors import DeviceError
 from kinema.geometry import Array, Pose, so3_exp
@@ -112,7 +112,8 @@ class UrController:
         self._starts_ns: int | None = None  # when the program that has been uploaded begins
         self._k = 0  # of the arm's newest record
         self._origin_ns = self._now_ns = 0  # of its first and its newest
-        self._healthy = 0  # ticks until the arm behind has to run
+        self._holding = True  # the arm behind stands by its own brakes, as it was told
+        self._grace = 0  # ticks in which it may still say so
         self._silent, self._frozen = False, False
         self._sent: dict[str, Value] = {}
         self._speed_fraction = 1.0
@@ -258,8 +259,6 @@ class UrController:
 
     def _begin(self, state: ArmState) -> None:
         self._starts_ns = None
-        self._plant.reset()
-        self._healthy = _PLANT_GRACE
         period = self._every * self._plant.period
         self._program = Program(self._model, self._chain, self.installation, state.q, period)
         _log.info("the program runs")
@@ -268,8 +267,8 @@ class UrController:
         """One step of the program, unless the arm behind has stopped by itself."""
         if self._program is None:
             return
-        self._healthy -= 1
-        if state.mode != ArmMode.RUNNING and self._healthy < 0:
+        self._grace -= 1
+        if state.mode != ArmMode.RUNNING and not self._holding and self._grace < 0:
             self.protective_stop(f"the arm behind reports {ArmMode(state.mode).name}")
             return
         self._program.step(self._rtde, wrench)
@@ -283,9 +282,23 @@ class UrController:
         self._program = None
 
     def _command(self, state: ArmState) -> ArmCommand:
-        if self._program is None:
+        """What the arm behind does: hold by its brakes, or what the program says."""
+        wanted = _BRAKE if self._program is None else self._wanted(self._program, state)
+        if self._holding and wanted.kind is not CommandKind.BRAKE:
+            self._plant.reset()
+            self._grace = _PLANT_GRACE
+        self._holding = wanted.kind is CommandKind.BRAKE
+        return wanted
+
+    def _wanted(self, program: Program, state: ArmState) -> ArmCommand:
+        """Positions; or, for an arm behind that takes torques, direct_torque's with what gravity asks for on top."""
+        if self._plant.command_kind is CommandKind.POSITION:
+            return ArmCommand(CommandKind.POSITION, program.reference)
+        if program.torque is None:
             return _BRAKE
-        return ArmCommand(CommandKind.POSITION, self._program.reference)
+        carried = self.installation.payload, self.installation.cog
+        torque = program.torque + robots.gravity_torque(self._model, state.q, *carried)
+        return ArmCommand(CommandKind.TORQUE, torque)
 
     def _outputs(self, state: ArmState, wrench: Array) -> dict[str, Value]:
         tcp, J = self._chain.jacobian(state.q, self.installation.tcp)
