@@ -99,6 +99,7 @@ def test_it_follows_joint_positions_and_says_what_was_applied(arm):
     _hold(arm, 1.0, q)
 
 
+@pytest.mark.slow
 def test_what_the_arm_presses_on_is_felt_in_its_wrench(arm):
     home = arm.read(5.0).q
     for height in np.linspace(0.28, 0.03, 12):

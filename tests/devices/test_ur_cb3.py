@@ -13,6 +13,7 @@ from kinema.interfaces import ArmCommand, ArmMode, CommandKind
 from .ur_cell import cells
 
 _UR5E = robots.arm("ur5e")
+pytestmark = pytest.mark.slow  # a cell of its own
 
 
 @pytest.fixture(scope="module")

@@ -116,6 +116,7 @@ def test_f17_a_killed_loop_leaves_an_arm_that_stops_and_the_next_loop_does_not_f
     again.kill()
 
 
+@pytest.mark.slow
 def test_f18_a_protective_stop_is_a_fault_until_a_person_has_unlocked_it(loop, cell):
     loop.order(Enable(), State.READY)
     cell.disturb("protective_stop")

@@ -17,6 +17,7 @@ from kinema.interfaces import ArmCommand, ArmMode, CommandKind
 from .ur_cell import cells
 
 _UR5E = robots.arm("ur5e")
+pytestmark = pytest.mark.slow  # a cell of its own
 _STIFF = np.array([60.0, 60.0, 40.0, 6.0, 6.0, 6.0])  # [N m/rad]
 _DAMPING = np.array([12.0, 12.0, 6.0, 0.3, 0.3, 0.3])  # [N m s/rad]
 _COG = np.array([0.0, 0.0, robots.GRIPPER.com])
