@@ -108,7 +108,7 @@ class XArmGripper:
         code, value = answer if isinstance(answer, tuple) else (answer, 0)
         if code == 0 and value is not None:
             return value
-        if code == _TIMED_OUT or not self._api.connected:
+        if code in (0, _TIMED_OUT) or not self._api.connected:
             raise _NoAnswerError(f"the xArm gripper did not take {name}: the control box does not answer")
         fault = self._api.core.gripper_modbus_get_errcode()[1]
         raise DeviceError(

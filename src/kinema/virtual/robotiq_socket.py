@@ -4,10 +4,12 @@ What is modelled: registers ACT, GTO, ATR, SPE, FOR, POS, PRE, STA, OBJ, FLT of 
 Instruction Manual"), an activation that opens fully, motion only when active and with GTO set, and fault 7 without.
 """
 
+import logging
 import select
 import threading
 
 from kinema import robots
+from kinema.errors import DeviceError
 from kinema.interfaces import Gripper, GripperState
 from kinema.virtual.controller_ports import Connection, Port
 
@@ -20,6 +22,8 @@ _NOT_ACTIVATED = 7  # FLT
 _WAIT = 0.2  # [s] at most between two looks at whether it is to end
 _SLOW = 2e-3  # [m/s] counts as standing
 _NEAR = 3  # counts from the goal
+
+_log = logging.getLogger(__name__)
 
 _SET = ("ACT", "GTO", "ATR", "SPE", "FOR", "POS")
 
@@ -51,7 +55,7 @@ class RobotiqSocket:
     def _run(self) -> None:
         while not self._ended.is_set():
             waiting: list[Port | Connection] = [self._port]
-            waiting += self._port.clients
+            waiting += (client for client in self._port.clients if client.open)
             select.select(waiting, [], [], _WAIT)
             self._look()
             self._port.poll()
@@ -70,8 +74,12 @@ class RobotiqSocket:
     def _hear(self, client: Connection) -> None:
         *lines, client.data = client.data.split(b"\n")
         for line in lines:
-            if not self.mute:
+            if self.mute:
+                continue
+            try:
                 client.send(self._answer(line.decode(errors="replace").split()))
+            except DeviceError as error:  # the jaw behind: nobody answers then
+                _log.error("the jaw: %s", error)
 
     def _answer(self, words: list[str]) -> bytes:
         match words:

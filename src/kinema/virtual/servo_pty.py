@@ -5,16 +5,20 @@ modes). Modelled are the registers below, current-based position control, torque
 bytes that aren't a packet for this servo are passed over, as on the wire.
 """
 
+import logging
 import select
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema.errors import DeviceError
 from kinema.interfaces import Gripper, GripperState
 from kinema.virtual.pty_port import PtyPort
 
 MODEL = 1020
 PING, READ, WRITE, STATUS = 1, 2, 3, 0x55
+_log = logging.getLogger(__name__)
+
 _HEADER = b"\xff\xff\xfd\x00"
 _ALERT = 0x80
 _BAD_INSTRUCTION, _BAD_CRC, _BAD_LENGTH, _BAD_ACCESS = 2, 3, 5, 7
@@ -122,8 +126,12 @@ class ServoPty:
             select.select([self._port], [], [], _WAIT)
             self._data += self._port.read()
             while (found := self._next()) is not None:
-                if not self.mute:
+                if self.mute:
+                    continue
+                try:
                     self._port.write(self._answer(*found))
+                except DeviceError as error:  # the jaw behind: nobody answers then
+                    _log.error("the jaw: %s", error)
 
     def _next(self) -> tuple[int, bytes] | None:
         """Instruction and parameters of the next packet for this servo; None: no whole one is there."""

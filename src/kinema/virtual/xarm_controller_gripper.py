@@ -4,10 +4,12 @@ Source: UFACTORY, "xArm Developer Manual", chapter on the gripper's Modbus RTU r
 because the controller adds it. Positions are pulses, 850 of them at full opening; speed is the rotor's [r/min].
 """
 
+import logging
 import struct
 from dataclasses import dataclass
 
 from kinema import robots
+from kinema.errors import DeviceError
 from kinema.interfaces import Gripper, GripperState
 
 _SLAVE = 8
@@ -16,6 +18,8 @@ _STATUS, _ENABLE, _SPEED, _TARGET, _POSITION, _VERSION = 0x0000, 0x0100, 0x0303,
 _PULSES, _STROKE, _ROTOR = 850, 0.085, 5000
 _FORCE = 30.0  # [N] it squeezes with; not adjustable
 _AT_REST = 1e-3  # [m/s]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,15 @@ class ToolGripper:
         return command
 
     def drive(self, command: _Command | None) -> None:
-        """Pass a command on, and look at the jaw."""
-        if command is not None:
-            self._gripper.command(command.width, command.speed, _FORCE)
-        state = self._gripper.read(0.0)
-        while state is not None:
-            self._state, state = state, self._gripper.read(0.0)
+        """Pass a command on, and look at the jaw. One that does not answer does not stop the arm."""
+        try:
+            if command is not None:
+                self._gripper.command(command.width, command.speed, _FORCE)
+            state = self._gripper.read(0.0)
+            while state is not None:
+                self._state, state = state, self._gripper.read(0.0)
+        except DeviceError as error:
+            _log.error("the gripper: %s", error)
 
     def _write(self, address: int, value: int) -> None:
         if address == _ENABLE:

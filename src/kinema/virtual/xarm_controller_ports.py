@@ -90,11 +90,13 @@ class XArmPorts:
         while not self._ended.is_set():
             waiting: list[Port | Connection] = [*ports]
             for port in ports:
-                waiting += port.clients
+                waiting += (client for client in port.clients if client.open)
             due = [self._due[number] for number, port in self._reports.items() if port.clients]
-            select.select(waiting, [], [], min(max(min(due, default=math.inf) - time.monotonic(), 0.0), _IDLE))
+            left = max(min(due, default=math.inf) - time.monotonic(), 0.0)
+            ready = select.select(waiting, [], [], min(left, _IDLE))[0]
             for port in ports:
-                port.poll()
+                if port in ready or any(not client.open or client in ready for client in port.clients):
+                    port.poll()
             if self._cut.is_set():
                 self._cut.clear()
                 for port in ports:
