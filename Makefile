@@ -8,6 +8,8 @@ EPISODES ?= 3
 TASK ?= pick_and_place
 ROBOT ?= virtual_ur5e
 POLICY ?= demonstrator
+MODE ?=
+APPROVAL ?= false
 SEED ?= 0
 RECORD ?= false
 HEADLESS ?=
@@ -15,7 +17,8 @@ TEXT ?=
 OPERATOR ?=
 N ?= 20
 
-arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) policy:=$(POLICY) seed:=$(SEED) record:=$(RECORD) \
+arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) policy:=$(POLICY) $(if $(MODE),mode:=$(MODE)) \
+	seed:=$(SEED) record:=$(RECORD) require_approval:=$(APPROVAL) \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
 recording = episodes:=$(EPISODES) scenario:=$(TASK) seed:=$(SEED) $(if $(TEXT),task:="$(TEXT)") \

@@ -43,6 +43,7 @@ BENCHMARKS = (
     Benchmark("recording", "The recorder under full load", ("benchmarks/recording.py",)),
     Benchmark("lockstep", "Episodes a minute in lockstep", ("benchmarks/lockstep.py",)),
     Benchmark("rollouts", "What evaluating a learned policy costs", ("benchmarks/rollouts.py",)),
+    Benchmark("engines", "A chunk on every backend", ("benchmarks/engines.py",)),
     Benchmark("demonstrations", "Demonstrations recorded in lockstep", ("benchmarks/demonstrations.py",)),
     Benchmark("alignment", "Alignment of recordings under late and jittering sensors", ("benchmarks/alignment.py",)),
     Benchmark("export", "Export to LeRobot v3 and to shards", ("benchmarks/export.py",)),

@@ -26,7 +26,7 @@ def _row(task: str, render: bool, jobs: int, episodes: int) -> tuple[str, ...]:
         policy="demonstrator",
         seed=0,
         episodes=episodes,
-        mode=None,
+        execution=None,
         latency=LATENCY,
         render=render,
         cell=cell_file.VIRTUAL,

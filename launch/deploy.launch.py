@@ -34,8 +34,20 @@ ARGUMENTS = (
         default_value="",
         description="folder of the demonstration for policy:=replay; names the scenario too",
     ),
+    DeclareLaunchArgument("mode", default_value="", description="of inference: single, few:4, paper; '': policy's own"),
+    DeclareLaunchArgument("backend", default_value="", description="engine of the networks; '': torch"),
+    DeclareLaunchArgument("device", default_value="", description="where the networks run, as cuda; '': cpu"),
     DeclareLaunchArgument(
-        "mode", default_value="", choices=["", "overlap", "stop_and_go"], description="'': the cell file's"
+        "execution",
+        default_value="",
+        choices=["", "overlap", "stop_and_go"],
+        description="how chunks are played; '': as fits the policy",
+    ),
+    DeclareLaunchArgument(
+        "executed", default_value="0", description="steps between two observations; 0: the policy's own number"
+    ),
+    DeclareLaunchArgument(
+        "require_approval", default_value="false", choices=BOOLEAN, description="a person approves each chunk"
     ),
     DeclareLaunchArgument("speed_scale", default_value="0.0", description="stretch of every chunk; 0: the cell file's"),
     DeclareLaunchArgument("record", default_value="false", choices=BOOLEAN, description="record episodes as MCAP"),
@@ -61,7 +73,14 @@ def _table(context: object) -> list:
     world = {"task": arguments["task"], "split": arguments["split"], "seed": int(arguments["seed"])}
     if arguments["episode"]:
         world, episodes = _scenario(arguments["episode"]), min(episodes, 1)  # the next seed would be another scene
-    run = {"mode": arguments["mode"], "speed_scale": float(arguments["speed_scale"])}
+    run = {
+        "mode": arguments["mode"],
+        "execution": arguments["execution"],
+        "executed": int(arguments["executed"]),
+        "speed_scale": float(arguments["speed_scale"]),
+    }
+    approval = arguments["require_approval"] == "true"
+    thinking = {name: arguments[name] for name in ("policy", "episode", "mode", "backend", "device")}
     run_dir = arguments["run_dir"] or os.path.join("runs", datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     seen = arguments["headless"] == "false"
 
@@ -74,8 +93,16 @@ def _table(context: object) -> list:
         node("virtual_cell", "virtual_cell", "virtual_cell"),
         *(node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
         node("sensor_nodes", "load_cell", "load_cell", cell=cell),
-        node("impedance_executor", "executor", "executor", cell=cell, robot=robot, run_dir=run_dir),
-        node("policy_inference", "policy", "policy", policy=policy, episode=arguments["episode"]),
+        node(
+            "impedance_executor",
+            "executor",
+            "executor",
+            cell=cell,
+            robot=robot,
+            run_dir=run_dir,
+            require_approval=approval,
+        ),
+        node("policy_inference", "policy", "policy", **thinking),
     ]
     if arguments["monitor"] == "true" and seen:
         rows.append(node("monitor", "monitor", "monitor", robot=robot, cell=cell))

@@ -50,4 +50,12 @@ def test_everything_a_person_should_see_is_on():
 
 def test_the_markers_namespaces_are_shown():
     markers = next(display for display in DISPLAYS if display["Class"] == "rviz_default_plugins/MarkerArray")
-    assert set(markers["Namespaces"]) == {"planned_path", "workspace"} and all(markers["Namespaces"].values())
+    assert set(markers["Namespaces"]) == {"planned_path", "proposed_path", "workspace"} and all(
+        markers["Namespaces"].values()
+    )
+
+
+def test_the_balls_to_click_on_are_those_of_the_executor():
+    (display,) = (d for d in DISPLAYS if d["Class"] == "rviz_default_plugins/InteractiveMarkers")
+    namespace = display["Interactive Markers Namespace"]
+    assert {f"{namespace}/update", f"{namespace}/feedback"} <= {f"/{name}" for name in TOPICS}

@@ -78,6 +78,7 @@ def test_deploy_passes_its_variables_to_the_launch_file():
         "headless": "true",
         "record": "true",
         "policy": "demonstrator",
+        "require_approval": "false",
         "seed": "0",
     }
     declared = set(re.findall(r'"(\w+)"', (ROOT / "launch/deploy.launch.py").read_text()))

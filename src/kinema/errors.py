@@ -37,8 +37,24 @@ class CheckpointError(KinemaError):
     fault = "F07"
 
 
+class EngineError(KinemaError):
+    """An engine that can't be built, can't be used, or doesn't compute what it should (FAULTS F07)."""
+
+    fault = "F07"
+
+
+class ForeignEngineError(EngineError):
+    """An engine that was built for another GPU or another version of TensorRT (FAULTS F08): names both."""
+
+    fault = "F08"
+
+
 class ObservationError(KinemaError):
     """An observation that a policy can't act on: names what it holds and what the policy needs."""
+
+
+class DecisionError(KinemaError):
+    """A decision on a chunk that does not wait for one: names what waits."""
 
 
 class EpisodeError(KinemaError):

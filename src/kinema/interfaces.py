@@ -6,7 +6,7 @@ moment of acquisition. A command returns what was really applied.
 
 import enum
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kinema.chunk import Image, Observation, ObservationSpec, Prediction
 from kinema.geometry import Array, Pose
@@ -188,3 +188,15 @@ class Policy(Protocol):
         ...
 
     def predict(self, observation: Observation) -> Prediction: ...
+
+
+@runtime_checkable
+class ImaginingPolicy(Policy, Protocol):
+    """A policy that can show afterwards what it expects to see."""
+
+    def imagine(self, observation: Observation, prediction: Prediction) -> Prediction:
+        """The same prediction, with its video. May be called while another thread calls `predict` or `reset`.
+
+        Takes its time. Raises ObservationError for a prediction of before `reset`.
+        """
+        ...

@@ -11,7 +11,7 @@ from kinema import cell_file
 from kinema.apps import cli, evaluate_table, trials
 from kinema.apps.lockstep import run_episode
 from kinema.apps.lockstep_recording import SEEDS
-from kinema.apps.rollouts import Altered, Player, execution_of, paced
+from kinema.apps.rollouts import Altered, Player
 from kinema.apps.trials import LISTS, PURPOSES, Rollout, Scene, Setting
 from kinema.chunk import ActionChunk, Observation, ObservationSpec, Prediction
 from kinema.control.messages import Mode
@@ -22,8 +22,7 @@ from kinema.policies.action_unet import ActionUNetConfig
 from kinema.policies.actions import ActionSpace
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
-from kinema.policies.image_encoder import ImageEncoderConfig
-from kinema.policies.text import WordsConfig
+from kinema.policies.look import EyeConfig, LookConfig
 
 torch.set_num_threads(1)
 
@@ -103,7 +102,7 @@ def test_a_part_of_the_scenarios_is_of_every_list() -> None:
 def test_blanked_images_are_black_and_shuffled_ones_keep_their_pixels_but_not_their_places() -> None:
     policy, seen = Still(), _observation()
     for kind in ("normal", "blanked", "shuffled", "shuffled"):
-        Altered(policy, kind, 0, seed=3).predict(seen if kind == "normal" else replace(seen, stamp_ns=len(policy.seen)))  # type: ignore[arg-type]
+        Altered(policy, kind, seed=3).predict(seen if kind == "normal" else replace(seen, stamp_ns=len(policy.seen)))  # type: ignore[arg-type]
     normal, blanked, shuffled, again = (observation.images["left"] for observation in policy.seen)
     np.testing.assert_array_equal(normal, seen.images["left"])
     assert not blanked.any() and blanked.shape == normal.shape
@@ -116,11 +115,11 @@ def test_blanked_images_are_black_and_shuffled_ones_keep_their_pixels_but_not_th
 @pytest.mark.parametrize(("executed", "execution"), [(8, "overlap"), (16, "overlap"), (12, "stop_and_go")])
 def test_so_many_steps_are_executed_between_two_observations(executed: int, execution: str) -> None:
     setting = replace(SETTING, executed=executed, execution=Mode(execution), latency=0.12)
-    cell, executable = paced(CELL, setting, dt=0.1)
-    policy = Still()
+    policy, player = Still(), Player("folder", {}, "learned", dt=0.1, executable=24)
+    pace = player.pace(CELL.control.execution, setting.latency, executed, setting.execution)
     result = run_episode(
-        "open_drawer", "train", 0, "virtual_ur5e", Altered(policy, "normal", executable, 0), cell=cell,
-        mode=setting.execution, latency=setting.latency, time_limit=5.5,
+        "open_drawer", "train", 0, "virtual_ur5e", Altered(policy, "normal", 0), cell=CELL,
+        pace=pace, latency=setting.latency, time_limit=5.5,
     )  # fmt: skip
     steps = np.diff([observation.stamp_ns for observation in policy.seen]) / 1e8
     assert len(steps) >= 2 and result.refused == 0
@@ -128,13 +127,10 @@ def test_so_many_steps_are_executed_between_two_observations(executed: int, exec
     assert executed + slack[0] <= steps.min() and steps.max() <= executed + slack[1]
 
 
-def test_a_policy_slower_than_its_chunk_stops_and_goes() -> None:
+def test_more_steps_than_may_be_executed_are_refused_naming_the_policy() -> None:
     player = Player("folder", {}, "learned", dt=0.1, executable=24)
-    assert execution_of(player, 0.12, 8, 4) is Mode.OVERLAP
-    assert execution_of(player, 0.5, 8, 4) is Mode.STOP_AND_GO
-    assert execution_of(player, 0.5, 0, 4) is Mode.OVERLAP
     with pytest.raises(ConfigError, match="folder: 25 executed steps; allowed: up to 24"):
-        execution_of(player, 0.5, 25, 4)
+        player.pace(CELL.control.execution, 0.5, 25)
 
 
 def test_a_checkpoint_says_how_it_is_evaluated(tmp_path) -> None:
@@ -143,6 +139,8 @@ def test_a_checkpoint_says_how_it_is_evaluated(tmp_path) -> None:
     assert (player.policy, player.checkpoint) == ("video_policy", saved.hash)
     assert (player.latency, player.dt, player.options) == (2.5, 0.1, {"mode": "paper"})
     assert Player.of(str(tmp_path)).inference == "single"
+    checkpoint.save(tmp_path, saved.model_copy(update={"executed": 8}), {})
+    assert Player.of(str(tmp_path)).executed == 8
     with pytest.raises(ConfigError, match="no mode of inference 'two'; allowed: single, paper"):
         Player.of(str(tmp_path), "two")
     with pytest.raises(CheckpointError, match=r"checkpoint\.json"):
@@ -184,10 +182,8 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path, capsys) -> Non
 def test_a_learned_policy_is_evaluated_with_and_without_its_eyes(tmp_path) -> None:
     torch.manual_seed(0)
     config = DiffusionPolicyConfig(
-        image=ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8),
-        text=WordsConfig(width=8),
+        eyes=LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, features=16),
         head=ActionUNetConfig(channels=(32, 64), step=16, rejoin=True),
-        guided=True,
         label=16,
         latency=0.15,
     )

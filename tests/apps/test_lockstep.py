@@ -13,6 +13,7 @@ from kinema.cell_file import load
 from kinema.chunk import ActionChunk, Image, Observation, ObservationSpec, Prediction
 from kinema.clock import to_ns
 from kinema.control.messages import Mode, Tick
+from kinema.control.pacing import Pace
 from kinema.errors import ConfigError, KinemaError, ObservationError
 from kinema.paths import root
 from kinema.virtual.demonstrators import Demonstrator
@@ -81,9 +82,9 @@ def test_the_expert_succeeds_by_the_physics(task: str, split: str, seed: int, ro
 
 
 def test_it_succeeds_in_stop_and_go_too() -> None:
-    result = run_episode("open_drawer", "train", 2, "virtual_ur5e", Demonstrator(), mode=Mode.STOP_AND_GO)
+    result = run_episode("open_drawer", "train", 2, "virtual_ur5e", Demonstrator(), pace=Pace(Mode.STOP_AND_GO))
     assert result.success, result.outcome
-    assert result.mode == "stop_and_go" and result.refused == 0
+    assert result.execution == "stop_and_go" and result.refused == 0
 
 
 @pytest.mark.parametrize("latency", [0.050, 0.121])

@@ -39,6 +39,8 @@ FACTS = Facts(
     policy="demonstrator",
     simulator_truth=True,
     mode="",
+    execution="",
+    executed=0,
     speed_scale=0.0,
     cell="launch/cells/virtual.yaml",
 )
@@ -73,7 +75,7 @@ def audit_lines(begin_ns: int) -> list[dict]:
     ]
     dropped = [line("step_dropped", 0.2, chunk=1, step=i, reason="its time has passed") for i in range(3)]
     other = [line("chunk_rejected", 1.0, fault="F01"), line("safety", 1.2, "the wrench is | 61 N")]
-    return [*accepted, *steps, *dropped, *other]
+    return [line("policy_started", 0.05, mode="overlap"), *accepted, *steps, *dropped, *other]
 
 
 def play(run: Run, number: int, begin_ns: int, rings: dict[str, RingWriter]) -> None:
@@ -147,8 +149,8 @@ def test_numbers_of_the_summary_are_those_of_the_run(folder):
 
 
 def test_stop_and_go_counts_to_the_first_step(folder):
-    facts = dataclasses.replace(FACTS, mode="stop_and_go")
-    (folder / "run.json").write_text(json.dumps(dataclasses.asdict(facts)))
+    audit = folder / "audit.jsonl"
+    audit.write_text(audit.read_text().replace('"overlap"', '"stop_and_go"'))
     latency = report.write(folder).episodes[0].latency
     assert latency is not None and latency.p50 == pytest.approx(0.5)
 

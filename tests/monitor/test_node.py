@@ -14,7 +14,8 @@ pytest.importorskip("kinema_interfaces", reason="needs the built workspace")
 
 import rclpy
 from geometry_msgs.msg import Point
-from kinema_interfaces.msg import CellStatus, ExecutorState, JawState, RecorderState, Task
+from kinema_interfaces.msg import CellStatus, ExecutorState, JawState, PolicyInfo, Proposal, RecorderState, Task
+from kinema_interfaces.srv import Decide
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -80,8 +81,17 @@ class Deployment(Talker):
     TOPICS = (
         *("executor/state", "cell/status", "task", "joint_states", "tcp_pose", "executor/planned_path"),
         *(f"{camera}/{stream}" for camera in CAMERAS for stream in ("image_raw", "predicted")),
-        "recorder/state",
+        *("recorder/state", "policy/info", "executor/proposal"),
     )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.create_service(Decide, "executor/approve", self.decide)
+        self.waiting = False
+
+    def decide(self, request: Decide.Request, response: Decide.Response) -> Decide.Response:
+        self.waiting = False
+        return self.answer(f"approve {request.chunk}", response)
 
     def say(self, stamp_ns: int) -> None:
         model = arm(ROBOT)
@@ -89,6 +99,10 @@ class Deployment(Talker):
         state = ExecutorState(state=ExecutorState.EXECUTING, goal=convert.pose_msg(T), force=6.5, jaw_width=0.04)
         self.out["executor/state"].publish(state)
         self.out["task"].publish(Task(text="put the red mug into the bowl"))
+        self.out["policy/info"].publish(PolicyInfo(name="video_policy", mode="single"))
+        self.out["executor/proposal"].publish(
+            Proposal(waiting=self.waiting, chunk=7, header=convert.header(stamp_ns), until=convert.time_msg(20 * 10**9))
+        )
         self.out["cell/status"].publish(CellStatus(episode=2, split="train", real_time_factor=0.97))
         self.out["joint_states"].publish(
             JointState(name=[joint.name for joint in model.joints], position=list(model.home))
@@ -201,7 +215,14 @@ def test_graph_to_page_and_buttons_to_services(deployment, serve, browse):
     assert deployment.watchers == 0, "images are subscribed to while nobody looks"
     browser = browse(url)
     browser.until(lambda: "put the red mug into the bowl" in browser.text(), "the task")
-    for wanted in ("EXECUTING", "6.5 N", "40.0 mm", "0.97 of real time", "recording for 8 s: 2026-01-31_007"):
+    for wanted in (
+        "EXECUTING",
+        "video_policy, single",
+        "6.5 N",
+        "40.0 mm",
+        "0.97 of real time",
+        "recording for 8 s: 2026-01-31_007",
+    ):
         browser.until(lambda wanted=wanted: wanted in browser.text(), wanted)
 
     for colour in (*COLOURS.values(), IMAGINED):
@@ -213,6 +234,12 @@ def test_graph_to_page_and_buttons_to_services(deployment, serve, browse):
     browser.click("Hold")
     browser.until(lambda: "hold answered" in browser.text(), "the refusal of the executor")
     assert deployment.called == ["stop", "hold"]
+
+    deployment.waiting = True
+    browser.until(lambda: "chunk 7 waits for you to approve or reject it, 20 s more" in browser.text(), "the plan")
+    browser.click("Approve")
+    browser.until(lambda: deployment.called == ["stop", "hold", "approve 7"], "the approval at the executor")
+    browser.until(lambda: "Approve" not in browser.text(), "nothing waits any more")
 
     browser.close()
     browser.until(lambda: deployment.watchers == 0, "nobody subscribed to images any more")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kinema.apps import monitor_page, monitor_parts
-from kinema.apps.monitor_page import Actions, Cell, Executor, Page, Snapshot
+from kinema.apps.monitor_page import Actions, Cell, Executor, Page, Plan, Snapshot
 from kinema.control.messages import State
 from kinema.control.settings import Limits
 from kinema.errors import DeviceError
@@ -74,7 +74,8 @@ class Pressed:
 
     @property
     def actions(self) -> Actions:
-        return Actions(lambda: self.press("hold"), lambda: self.press("stop"), lambda: self.press("reset"))
+        decisions = (lambda chunk: self.press(f"approve {chunk}"), lambda chunk: self.press(f"reject {chunk}"))
+        return Actions(*(lambda name=name: self.press(name) for name in ("hold", "stop", "reset")), *decisions)
 
 
 @pytest.fixture
@@ -186,6 +187,25 @@ def test_reset_asks_first_and_leaves_the_stop_in_reach(page, pressed, live, brow
     browser.until(lambda: pressed.names == ["stop"], "the stop while the question stands")
     browser.click("Yes, reset")
     browser.until(lambda: pressed.names == ["stop", "reset"], "the reset")
+
+
+def test_a_plan_is_approved_or_rejected_by_its_own_number(page, pressed, live, browse):
+    browser = browse(page.url)
+    browser.until(lambda: "put the red mug into the bowl" in browser.text(), "the page")
+    assert "Approve" not in browser.text(), "nothing waits"
+    path = np.linspace((0.35, -0.3, 0.1), (0.35, 0.3, 0.5), 24)
+    live(plan=Plan(5, 10**9, 41.0, path), state=State.HOLDING)
+    browser.until(lambda: "chunk 5 waits for you to approve or reject it, 41 s more" in browser.text(), "the plan")
+    violet = browser.until(lambda: share(browser.screenshot()[100:800, 480:1040], (112, 72, 232)), "its path")
+    assert violet > 0.001
+    browser.click("Approve")
+    browser.until(lambda: pressed.names == ["approve 5"], "the approval")
+    live(plan=Plan(6, 10**9, 60.0, path))
+    browser.until(lambda: "chunk 6" in browser.text(), "the next plan")
+    browser.click("Reject")
+    browser.until(lambda: pressed.names == ["approve 5", "reject 6"], "the rejection")
+    live(plan=None)
+    browser.until(lambda: "Approve" not in browser.text(), "the buttons are gone")
 
 
 def test_the_page_needs_nothing_from_outside(page, live, browse):

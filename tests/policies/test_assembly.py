@@ -113,6 +113,6 @@ def test_the_committed_prefix_reaches_the_observation():
     spec = ObservationSpec(cameras=("gripper", "left"), image_size=(4, 3), committed_prefix=2)
     assembler = Assembler(spec)
     fill(assembler, 1, 3)
-    assembler.playing = (a_chunk(), 0)
+    assembler.plays(a_chunk(), 0, len(a_chunk()))
     assembler.open(request(0), now_ns=0)
     assert assembler.observe(0).committed.T_rel[:, 0, 3].tolist() == [1, 2]

@@ -70,6 +70,9 @@ def test_the_hash_is_of_facts_and_weights_alike(folder, tmp_path):
     other = checkpoint.save(tmp_path / "weights", facts(), TENSORS | {"linear.bias": torch.ones(2)})
     slower = checkpoint.save(tmp_path / "facts", facts(latency={"sample": 0.2}), TENSORS)
     assert len({first.hash, other.hash, slower.hash}) == 3
+    assert first.model_copy(update={"executed": 8}).hash == first.hash, (
+        "results that it was chosen by are kept under it"
+    )
 
 
 def test_a_configuration_is_read_strictly(folder):

@@ -11,40 +11,46 @@ from kinema.chunk import Observation, check_chunk
 from kinema.clock import to_ns
 from kinema.errors import CheckpointError, ConfigError, ObservationError
 from kinema.geometry import Pose, distance
-from kinema.policies import checkpoint, registry, sampling
+from kinema.policies import checkpoint, registry, sampling, tool_state
 from kinema.policies.action_unet import ActionUNetConfig
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.assembly import committed_steps
 from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
-from kinema.policies.image_encoder import ImageEncoderConfig
+from kinema.policies.image_encoder import EncodersConfig, ImageEncoderConfig
+from kinema.policies.look import EyeConfig, LookConfig
 from kinema.policies.text import WordsConfig
 
 torch.set_num_threads(1)
 
 CAMERAS, SIZE, HORIZON = ("gripper", "left", "right"), (24, 18), 8
-JAW = 9  # where the jaw's columns begin
+BY = {"now": slice(0, 5), "state": slice(5, 9), "text": slice(9, 11)}  # which columns of an action follow from what
 TINY = DiffusionPolicyConfig(
-    image=ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8),
-    text=WordsConfig(width=8),
+    eyes=LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, inner=32, features=32),
     head=ActionUNetConfig(channels=(32, 64), step=16, rejoin=True),
-    guided=True,
     label=16,
     latency=0.15,
+)
+ENCODERS = EncodersConfig(
+    image=ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8),
+    text=WordsConfig(width=8),
 )
 SPACE = ActionSpace(horizon=HORIZON, dt=0.1, offset=0.1, executable=6, mean=(0.1,) * WIDTH, std=(0.2,) * WIDTH)
 
 
 def moments(count: int) -> Batch:
-    """A bright spot left or right in one camera's image says where the tool goes, the text whether the jaw opens."""
-    right, opens = torch.randint(2, (count,)), torch.randint(2, (count,))
+    """A bright spot in an image, the tool's height and the text each decide some columns of the actions."""
+    right, opens, high = (torch.randint(2, (count,)) for _ in range(3))
     now = torch.zeros(count, 3, SIZE[1], SIZE[0], 3, dtype=torch.uint8)
-    for image, side in zip(now[:, 1], right, strict=True):
+    for image, side in zip(now[:, 0], right, strict=True):
         image[6:12, 14 * side + 2 : 14 * side + 8] = 255
-    signs = torch.stack([right] * JAW + [opens] * (WIDTH - JAW), dim=1) * 2.0 - 1.0
+    state = torch.zeros(count, tool_state.WIDTH)
+    state[:, 2] = 0.4 * high
+    signs = torch.stack([right] * 5 + [high] * 4 + [opens] * 2, dim=1) * 2.0 - 1.0
     way = torch.linspace(0.2, 1.6, HORIZON)[:, None] * signs[:, None]
-    return Batch(now, None, tuple("open it" if o else "close it" for o in opens), way, torch.zeros(count, dtype=int))
+    text = tuple("open it" if o else "close it" for o in opens)
+    return Batch(now, state, None, text, way, torch.zeros(count, dtype=int))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,7 @@ def learned() -> DiffusionPolicyModel:
     torch.manual_seed(0)
     model = DiffusionPolicyModel(TINY, len(CAMERAS), SIZE)
     optimiser = torch.optim.Adam(model.parameters_of("action"), 3e-3)
-    for _ in range(160):
+    for _ in range(260):
         loss = model.loss(moments(32), "action")["action"]
         optimiser.zero_grad()
         loss.backward()
@@ -90,33 +96,36 @@ def observed(batch: Batch, **changes) -> Observation:
 def test_the_sizes_are_those_that_are_meant():
     with torch.device("meta"):
         full = DiffusionPolicyModel(DiffusionPolicyConfig.full(), 3, (256, 256))
-    eyes, head = (sum(p.numel() for p in part.parameters()) for part in (full.eyes, full.head))
-    assert eyes == pytest.approx(3 * 11.2e6, rel=0.01)  # ResNet-18, each camera its own
-    assert full.words.config.width == 1024 and not any(p.requires_grad for p in full.words.parameters())
+    views, head = (sum(p.numel() for p in part.parameters()) for part in (full.look.views, full.head))
+    assert views == pytest.approx(3 * 11.2e6, rel=0.01)  # ResNet-18, each camera its own
+    text = full.look.text
+    assert text.config.width == 1024 and not any(p.requires_grad for p in text.parameters())
     assert 60e6 < head < 90e6  # Chi et al.'s U-Net of 256, 512, 1024 channels
-    small = DiffusionPolicyModel(DiffusionPolicyConfig.small(), 3, (96, 72))
+    small = DiffusionPolicyModel(DiffusionPolicyConfig.small(), 3, (128, 96))
     assert 2 * sum(p.numel() for p in small.parameters()) < 15e6  # bytes as it is shipped
 
 
-def test_it_learns_what_images_and_text_ask_for(learned):
+def test_it_learns_what_images_text_and_the_tools_state_ask_for(learned):
     torch.manual_seed(1)
     batch = moments(64)
 
-    def error(**changes) -> tuple[float, float]:
-        """Of tool and jaw, as a share of what they do."""
+    def error(**changes) -> dict[str, float]:
+        """Of the columns that follow from each, as a share of what they do."""
         found = learned.act(dataclasses.replace(batch, **changes), sampling.generator(0))
         share = (found - batch.actions).square().mean(dim=(0, 1)) / batch.actions.square().mean(dim=(0, 1))
-        return float(share[:JAW].mean()), float(share[JAW:].mean())
+        return {name: float(share[columns].mean()) for name, columns in BY.items()}
 
-    assert max(error()) < 0.15
-    blind, mute = error(now=torch.zeros_like(batch.now)), error(text=("it",) * 64)
-    assert blind[0] > 0.5 and mute[1] > 0.5
-    assert blind[1] < 0.5 and mute[0] < 0.5
+    assert max(error().values()) < 0.15
+    middle = batch.state.mean(dim=0).repeat(64, 1)
+    for missing, value in {"now": torch.zeros_like(batch.now), "state": middle, "text": ("it",) * 64}.items():
+        found = error(**{missing: value})
+        assert {name for name, share in found.items() if share > 0.5} == {missing}, found
 
 
-def test_every_part_learns():
+@pytest.mark.parametrize("eyes", [TINY.eyes, ENCODERS], ids=["look", "encoders"])
+def test_every_part_learns(eyes):
     torch.manual_seed(0)
-    model = DiffusionPolicyModel(TINY, len(CAMERAS), SIZE)
+    model = DiffusionPolicyModel(TINY.model_copy(update={"eyes": eyes}), len(CAMERAS), SIZE)
     model.loss(moments(8), "action")["action"].backward()
     still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert still == []
@@ -141,7 +150,7 @@ def test_a_chunk_is_a_pure_function_of_observation_seed_and_count(folder):
     assert not np.array_equal(first.T_rel, second.T_rel) and not np.array_equal(first.T_rel, other.T_rel)
 
 
-def test_it_sees_no_more_than_images_and_words(folder):
+def test_it_asks_for_no_more_than_images_words_and_the_tools_state(folder):
     spec = registry.make(str(folder)).spec
     assert (spec.cameras, spec.image_size, spec.text) == (CAMERAS, SIZE, True)
     assert not (spec.force or spec.simulator_truth or spec.executed_actions or spec.goal_image)
@@ -181,7 +190,7 @@ def test_f02_an_observation_that_is_not_as_in_training_is_rejected(folder, chang
 def test_f07_a_configuration_that_does_not_fit_is_refused_by_key(folder, tmp_path):
     facts, tensors = checkpoint.load(folder)
     checkpoint.save(tmp_path, facts.model_copy(update={"config": facts.config | {"depth": 3}}), tensors)
-    with pytest.raises(CheckpointError, match=r"key 'depth' is unknown; allowed here: image, text, head"):
+    with pytest.raises(CheckpointError, match=r"key 'depth' is unknown; allowed here: eyes, head"):
         registry.make(str(tmp_path))
 
 

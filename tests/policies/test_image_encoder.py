@@ -5,9 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from kinema.policies.image_encoder import RESNET_18, SMALL, ImageEncoder
+from kinema.policies.image_encoder import RESNET_18, Encoders, EncodersConfig, ImageEncoder, ImageEncoderConfig
+from kinema.policies.text import WordsConfig
 
 torch.set_num_threads(1)
+
+SMALL = ImageEncoderConfig(16, pool=False, channels=(32, 64), strides=(2, 2), blocks=1, maps=16, features=2)
 
 
 def test_the_full_size_is_resnet_18():
@@ -23,7 +26,7 @@ def test_the_full_size_is_resnet_18():
 @pytest.mark.parametrize("reading", ["keypoints", "whole"])
 def test_any_size_of_image_becomes_a_vector(size, reading):
     network = ImageEncoder(dataclasses.replace(SMALL, reading=reading), size)
-    assert network(torch.zeros(3, 3, size[1], size[0])).shape == (3, 128)
+    assert network(torch.zeros(3, 3, size[1], size[0])).shape == (3, 2)
     assert all(p.requires_grad for p in network.parameters())
 
 
@@ -37,29 +40,29 @@ def test_keypoints_are_where_the_maps_are_bright():
 @pytest.mark.parametrize("reading", ["keypoints", "whole"])
 def test_a_spots_place_can_be_learned(reading):
     torch.manual_seed(0)
-    network = ImageEncoder(dataclasses.replace(SMALL, reading=reading, features=2), (48, 36))
+    network = ImageEncoder(dataclasses.replace(SMALL, reading=reading), (48, 36))
     images, places = spots(32 * 70)
     learn(network, images, places[:, 0])
     images, places = spots(128)
     assert (network(images) - places[:, 0]).abs().mean() < 0.1  # of a range from -1 to 1; guessing is off by 0.45
 
 
-def test_the_text_says_which_spot():
+def test_what_the_cameras_saw_stands_beside_the_text_and_the_tools_state():
     torch.manual_seed(0)
-    network = ImageEncoder(dataclasses.replace(SMALL, reading="keypoints", features=2), (48, 36), text=2)
-    images, places = spots(32 * 70)
-    which = torch.randint(2, (len(images),))
-    learn(network, images, places[torch.arange(len(images)), which], torch.eye(2)[which])
-    images, places = spots(128)
-    for spot in (0, 1):
-        found = network(images, torch.eye(2)[[spot] * 128])
-        assert (found - places[:, spot]).abs().mean() < 0.1
+    images, state = torch.rand(2, 3, 3, 18, 24), torch.rand(2, 10)
+    for known in (True, False):
+        network = Encoders(EncodersConfig(image=SMALL, text=WordsConfig(width=5), state=known), 3, (24, 18)).eval()
+        told = network.read(("open it", "close it"))
+        found = network(images, told, state)
+        assert found.shape == (2, network.features) == (2, 3 * 2 + 5 + 10 * known)
+        moved = (network(images, told, state + 0.1) != found).any(dim=0)
+        assert moved.nonzero().flatten().tolist() == list(range(6, 16))[: 10 * known]
 
 
-def learn(network: ImageEncoder, images: torch.Tensor, places: torch.Tensor, text: torch.Tensor | None = None) -> None:
+def learn(network: ImageEncoder, images: torch.Tensor, places: torch.Tensor) -> None:
     optimiser = torch.optim.Adam(network.parameters(), 5e-4)
     for some in torch.arange(len(images)).split(32):
-        loss = (network(images[some], None if text is None else text[some]) - places[some]).square().mean()
+        loss = (network(images[some]) - places[some]).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

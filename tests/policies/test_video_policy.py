@@ -10,13 +10,15 @@ import torch
 from kinema.chunk import Observation, check_chunk
 from kinema.errors import CheckpointError, ConfigError, ObservationError
 from kinema.geometry import Pose
-from kinema.policies import checkpoint, registry, sampling
+from kinema.policies import checkpoint, registry, sampling, tool_state
 from kinema.policies.action_unet import ActionUNetConfig
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
-from kinema.policies.image_encoder import ImageEncoderConfig
+from kinema.policies.engines.graph import running
+from kinema.policies.look import EyeConfig, LookConfig
 from kinema.policies.text import WordsConfig
+from kinema.policies.video_policy import sampler
 from kinema.policies.video_policy.config import (
     BottlenecksConfig,
     FlatConfig,
@@ -43,9 +45,9 @@ TINY = VideoPolicyConfig(
     read_share=0.5,
     prefix=4,
     latency={"single": 0.15, "few:2": 0.25, "paper": 4.0},
-    rates=(1.0, 1.0),
+    rates=(1.0, 1.0, 1.0),
 )
-LOOK = ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8)
+LOOK = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, inner=32, features=16)
 SPACE = ActionSpace(horizon=HORIZON, dt=0.1, offset=0.1, executable=6, mean=(0.1,) * WIDTH, std=(0.2,) * WIDTH)
 
 
@@ -64,7 +66,8 @@ def moments(count: int) -> Batch:
         future[i, 1, :, 8:16, columns] = 255 * (1 - up[i])
     signs = torch.stack([right] * 9 + [up] * (WIDTH - 9), dim=1) * 2.0 - 1.0
     way = torch.linspace(0.2, 1.6, HORIZON)[:, None] * signs[:, None]
-    return Batch(now, future, tuple("lift it" if u else "lower it" for u in up), way, torch.zeros(count, dtype=int))
+    text = tuple("lift it" if u else "lower it" for u in up)
+    return Batch(now, torch.zeros(count, tool_state.WIDTH), future, text, way, torch.zeros(count, dtype=int))
 
 
 def fresh(**changes) -> VideoPolicyModel:
@@ -119,11 +122,11 @@ def test_it_imagines_what_the_text_says_and_reads_its_actions_from_that(learned)
 def test_all_modes_act(learned):
     torch.manual_seed(1)
     batch = moments(16)
-    sight, noise = learned.see(batch.now, batch.text), learned.noise(16, sampling.generator(0))
+    sight, noise = learned.see(batch.now, batch.text, batch.state), learned.noise(16, sampling.generator(0))
     given = torch.zeros_like(batch.actions)
     with torch.no_grad():
         for steps, guidance in ((3, 1.0), (3, 2.0)):
-            found, _ = learned.joint(sight, noise, given, batch.prefix, steps, guidance)
+            found, _ = sampler.joint(running(learned), sight, noise, given, batch.prefix, steps, guidance)
             agreement = torch.corrcoef(torch.stack([found.flatten(), batch.actions.flatten()]))[0, 1]
             assert agreement > 0.7, (steps, guidance, agreement)
 
@@ -162,7 +165,7 @@ def test_every_part_learns_in_its_stage_and_no_other_does(look):
 
 def test_videos_without_actions_and_actions_without_videos_can_be_learned_from():
     model, batch = fresh(), moments(4)
-    assert set(model.loss(dataclasses.replace(batch, actions=None), "video")) == {"video"}
+    assert set(model.loss(dataclasses.replace(batch, actions=None, state=None), "video")) == {"video"}
     assert set(model.loss(dataclasses.replace(batch, future=None), "action")) == {"action"}
     assert set(model.loss(batch, "joint")) == {"video", "action"}
 
@@ -189,18 +192,18 @@ def test_actions_have_a_noise_level_of_their_own():
 def test_what_is_dropped_for_guidance_is_dropped_for_the_whole_moment():
     model = fresh(look=LOOK)
     batch = moments(3)
-    sight = model.see(batch.now, batch.text).where(torch.tensor([True, False, True]))
+    sight = model.see(batch.now, batch.text, batch.state).where(torch.tensor([True, False, True]))
     for part in sight:
         assert (part[1] == 0).all() and (part[0] != 0).any() and (part[2] != 0).any()
 
 
 def test_each_frame_is_conditioned_on_its_own_cameras_image():
     model, batch = fresh(), moments(1)
-    before = model.see(batch.now, batch.text).shown
+    before = model.see(batch.now, batch.text, None).shown
     for camera, frames in enumerate(([0, 1, 2], [3, 4], [5, 6])):
         now = batch.now.clone()
         now[:, camera] = 77
-        changed = (model.see(now, batch.text).shown != before).any(dim=4).any(dim=3).any(dim=2)[0]
+        changed = (model.see(now, batch.text, None).shown != before).any(dim=4).any(dim=3).any(dim=2)[0]
         assert changed.nonzero().flatten().tolist() == frames
 
 
@@ -209,8 +212,8 @@ def test_what_is_denoised_has_unit_variance_and_decodes_to_what_happened(change)
     model, batch = fresh(change=change, codec=PatchesConfig(patch=8, predicted=64, shown=8)), moments(32)
     latents = model._encode(batch.now, batch.future)
     assert latents[:, 1:].std() == pytest.approx(1.0, abs=0.15)
-    assert (model.decode(latents, batch.now).float() - batch.future).abs().max() <= 1
-    still = model.decode(torch.zeros_like(latents), batch.now)
+    assert (sampler.decode(running(model), latents, batch.now).float() - batch.future).abs().max() <= 1
+    still = sampler.decode(running(model), torch.zeros_like(latents), batch.now)
     assert torch.equal(still[:, :, 0], batch.now) is change
 
 
@@ -254,7 +257,7 @@ def test_images_that_do_not_divide_into_patches_are_refused():
 
 
 def test_the_small_size_fits_what_may_be_shipped():
-    for size in ((96, 96), (96, 72)):
+    for size in ((96, 96), (128, 96)):
         small = VideoPolicyModel(VideoPolicyConfig.small(), 3, size)
         assert 2 * sum(tensor.numel() for tensor in small.state_dict().values()) < 15e6  # bytes
 
@@ -320,7 +323,10 @@ def test_the_video_begins_with_what_is_seen_and_says_when_its_frames_are(folder)
     for camera in CAMERAS:
         assert prediction.video[camera].shape == (1 + FRAMES, SIZE[1], SIZE[0], 3)
         np.testing.assert_array_equal(prediction.video[camera][0], observation.images[camera][0])
-    assert set(prediction.timing) == {"look", "single", "imagine"}
+    assert set(prediction.timing) == {
+        *("read", "see", "video", "action"),
+        *("imagine see", "imagine video", "imagine decode", "imagine"),
+    }
 
 
 def test_committed_steps_come_back_as_they_are(folder):
@@ -336,7 +342,7 @@ def test_committed_steps_come_back_as_they_are(folder):
     assert not np.allclose(again.T_rel[3:], first.T_rel[3:], atol=1e-4)
 
 
-def test_it_sees_no_more_than_images_and_words(folder):
+def test_it_asks_for_no_more_than_images_words_and_the_tools_state(folder):
     spec = registry.make(str(folder)).spec
     assert (spec.cameras, spec.image_size, spec.text) == (CAMERAS, SIZE, True)
     assert not (spec.force or spec.simulator_truth or spec.executed_actions or spec.goal_image)

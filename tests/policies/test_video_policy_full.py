@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.errors import CheckpointError, ConfigError
 from kinema.policies.video_policy.config import SvdConfig, VaeConfig, VideoPolicyConfig
-from kinema.policies.video_policy.model import Sight, VideoPolicyModel
+from kinema.policies.video_policy.model import VideoPolicyModel
 from kinema.policies.video_policy.unet import SvdUNet
 
 
@@ -35,11 +35,10 @@ def test_a_pass_has_the_taps_and_costs_of_the_facts(size, teraflop, vector):
     model = build(*size)
     with torch.device("meta"), torch.no_grad():
         shown, video = torch.empty(1, 25, *model.latent), torch.empty(1, 25, *model.latent)
-        sight = Sight(shown, torch.empty(1, 1024), torch.empty(1, 0))
-        sigma = torch.empty(1)
+        text, sigma = torch.empty(1, 1024), torch.empty(1)
         with FlopCounterMode(display=False) as flops:
-            velocity, features = model._video(video, sigma, sight)
-        condition = model._condition(features, sigma, sight)
+            velocity, features = model._video(video, sigma, shown, text)
+        condition = model._adapted(features, sigma)
         answer = model._answer(condition)(torch.empty(1, 32, 11), sigma, torch.empty(1, 32, dtype=torch.bool))
     height, width = size[1] // 8, size[0] // 8
     assert velocity.shape == (1, 25, 4, height, width)

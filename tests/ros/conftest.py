@@ -5,12 +5,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kinema.control.messages import State
+from kinema.topics import CAMERAS
 
 _UP = 90.0  # [s] for the stack to come up on a busy machine
 _DISCOVERED = 0.5  # [s] for a server to discover a new client too: else it answers and nobody hears
@@ -34,7 +35,8 @@ class Graph:
         self.clients: dict = {}
         self.latest: dict = {}
         self.events: list = []
-        for name in ("executor/state", "executor/events", "cell/status", "policy/timing", "/diagnostics"):
+        said = ("executor/state", "executor/events", "executor/proposal", "policy/info", "policy/timing")
+        for name in (*said, "cell/status", "/diagnostics"):
             row = topic(name)
             self.node.create_subscription(
                 message_type(row), name, lambda message, name=name: self._keep(name, message), QOS[row.qos]
@@ -164,6 +166,40 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.fixture(scope="session")
+def video_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video policy of the small size that has learned nothing: gentle noise."""
+    import torch
+
+    from kinema.policies import checkpoint
+    from kinema.policies.actions import ActionSpace
+    from kinema.policies.checkpoint import Checkpoint
+    from kinema.policies.video_policy.config import VideoPolicyConfig
+    from kinema.policies.video_policy.model import VideoPolicyModel
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config, size = VideoPolicyConfig.small(), (128, 96)
+    model = VideoPolicyModel(config, len(CAMERAS), size)
+    model.codec.fit(0.5 * torch.randn(8, 3, size[1], size[0]))
+    still = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+    spread = (0.004,) * 3 + (0.01,) * 6 + (0.002, 0.2)
+    facts = Checkpoint(
+        kind="video_policy",
+        config=config.model_dump(mode="json"),
+        action=ActionSpace(horizon=32, dt=0.1, offset=0.1, executable=24, mean=still, std=spread),
+        cameras=CAMERAS,
+        image_size=size,
+        dataset="none",
+        calibration_origin=("simulator truth",),
+        latency=model.latency,
+        training={},
+    )
+    folder = tmp_path_factory.mktemp("video_policy")
+    checkpoint.save(folder, facts, model.state_dict())
+    return folder
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A cell that stays up for an operator."""
@@ -183,6 +219,20 @@ def graph(stack: Stack) -> Iterator[Graph]:
         yield client
     finally:
         client.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[], Graph]]:
+    """`connect()`: a client of a graph that the test has launched; closed at the test's end."""
+    made: list[Graph] = []
+
+    def make() -> Graph:
+        made.append(Graph())
+        return made[-1]
+
+    yield make
+    for graph in made:
+        graph.close()
 
 
 @pytest.fixture

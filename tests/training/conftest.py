@@ -20,5 +20,5 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> ShardDataset:
     out = tmp_path_factory.mktemp("shards") / "set"
-    export(find(RECORDED), out, Shards(size=(32, 24)), rate=10)
+    export(find(RECORDED), out, Shards(size=(64, 48)), rate=10)
     return ShardDataset(out)

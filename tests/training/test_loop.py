@@ -12,7 +12,7 @@ from kinema.policies.batch import Batch
 from kinema.training.loop import Training, Watcher
 from kinema.training.plan import Plan
 
-PLAN = Plan("action", steps=12, batch=8, seed=3, rate=1e-2, warm_up=4, save=5, look=4)
+PLAN = Plan("action", steps=12, batch=8, seed=3, rate=1e-2, warm_up=4, save=5, measure=4)
 TRUTH = torch.tensor([[0.5, -1.0, 2.0]])
 
 
@@ -51,9 +51,8 @@ class Notes(Watcher):
 def batch_of(step: int, piece: int) -> Batch:
     generator = torch.Generator().manual_seed(1000 * step + piece)
     actions = torch.randn(PLAN.batch, 3, generator=generator)
-    return Batch(
-        torch.zeros(PLAN.batch, 0), None, ("",) * PLAN.batch, actions, torch.zeros(PLAN.batch, dtype=torch.long)
-    )
+    nothing, prefix = torch.zeros(PLAN.batch, 0), torch.zeros(PLAN.batch, dtype=torch.long)
+    return Batch(nothing, None, None, ("",) * PLAN.batch, actions, prefix)
 
 
 def training(folder, plan: Plan = PLAN, told: dict | None = None) -> Training:
@@ -132,7 +131,7 @@ def test_a_batch_in_pieces_gives_the_gradient_of_the_whole(tmp_path):
     def piece_of(step: int, piece: int) -> Batch:
         whole = batch_of(step, 0)
         mine = slice(piece * 4, piece * 4 + 4)
-        return Batch(whole.now[mine], None, whole.text[mine], whole.actions[mine], whole.prefix[mine])
+        return Batch(whole.now[mine], None, None, whole.text[mine], whole.actions[mine], whole.prefix[mine])
 
     plan = replace(PLAN, steps=3)
     one = Training(Clean(), plan, Accelerator(cpu=True), tmp_path / "one.pt", {})

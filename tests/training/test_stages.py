@@ -1,5 +1,7 @@
 """Every recipe names a network that there is, at either size, with that stage and something to learn in it."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from kinema.training import stages
 @pytest.fixture(scope="module")
 def networks() -> dict:
     """Each kind in each size, without memory for its weights."""
-    sizes = {"small": (96, 72), "full": (256, 256)}
+    sizes = {"small": (128, 96), "full": (256, 256)}
     with torch.device("meta"):
         return {key: stages.fresh(*key, None, 3, sizes[key[1]]) for key in {key[:2] for key in stages.RECIPES}}
 
@@ -31,3 +33,8 @@ def test_every_stage_of_every_network_has_a_recipe(networks):
 def test_a_stage_that_a_policy_has_not_is_refused_naming_those_it_has():
     with pytest.raises(TrainingError, match="no stage 'dream'; allowed: video, action, joint"):
         stages.recipe("video_policy", "small", "dream")
+
+
+def test_a_network_without_a_look_is_given_none(networks):
+    with pytest.raises(TrainingError, match="runs/look: this network has no look that it could be given to"):
+        stages.begin_look(networks["diffusion_policy", "full"], Path("runs/look"))

@@ -23,8 +23,8 @@ from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig
 from kinema.training import session
 
 RECORDED = Path(__file__).resolve().parents[1] / "data/episodes"
-BASELINE = ("diffusion-policy", "--steps", "5", "--batch", "4", "--warm-up", "2", "--save", "2", "--look", "3")
-VIDEO = ("video-policy", "--steps", "2", "--batch", "2", "--warm-up", "1", "--look", "2")
+BASELINE = ("diffusion-policy", "--steps", "5", "--batch", "4", "--warm-up", "2", "--save", "2", "--measure", "3")
+VIDEO = ("video-policy", "--steps", "2", "--batch", "2", "--warm-up", "1", "--measure", "2")
 
 
 def words(data, out: Path, *rest: str) -> list[str]:
@@ -48,7 +48,7 @@ def whole(data, tmp_path_factory) -> Path:
 
 def test_a_training_leaves_a_policy_that_says_what_it_is_and_can_be_loaded(data, whole):
     facts = checkpoint.read(whole / "checkpoint")
-    assert (facts.kind, facts.cameras, facts.image_size) == ("diffusion_policy", ("gripper", "left", "right"), (32, 24))
+    assert (facts.kind, facts.cameras, facts.image_size) == ("diffusion_policy", ("gripper", "left", "right"), (64, 48))
     assert (facts.dataset, facts.calibration_origin) == (data.fingerprint, ("simulator truth",))
     assert (facts.action.horizon, facts.action.dt, facts.action.executable) == (32, 0.1, 24)
     assert (facts.training["steps"], facts.training["stage"], facts.training["plan"]["rate"]) == (5, "action", 1e-3)
@@ -94,7 +94,7 @@ def test_an_imagined_video_of_every_look_shows_all_cameras_and_frames(data, tmp_
     with av.open(tmp_path / "videos/0000002.mp4") as container:
         assert float(container.streams.video[0].average_rate) == 2.5
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(frames) == 4 * 8 and frames[0].shape == (24 + 4 + 24, 3 * 32, 3)
+    assert len(frames) == 4 * 8 and frames[0].shape == (48 + 4 + 48, 3 * 64, 3)
     held_out = checkpoint.read(tmp_path / "checkpoint").training["held_out"]
     assert held_out["repeated_dB"] > held_out["imagined_dB"] > 0  # nothing was learned in two steps
 
@@ -107,7 +107,7 @@ def test_another_network_is_taken_from_a_file_and_what_is_wrong_with_it_is_said(
     assert checkpoint.read(tmp_path / "out/checkpoint").config["label"] == 32
     (tmp_path / "network.yaml").write_text((tmp_path / "network.yaml").read_text() + "colour: red\n")
     assert train(data, tmp_path / "other", *given) == 2
-    assert "network.yaml: key 'colour' is unknown; allowed here: image, text" in capsys.readouterr().err
+    assert "network.yaml: key 'colour' is unknown; allowed here: eyes, head" in capsys.readouterr().err
 
 
 # ---- going on
@@ -197,10 +197,10 @@ def test_a_folder_of_another_training_is_refused(data, whole, capsys):
 
 
 def test_a_checkpoint_that_saw_other_images_is_refused(data, whole, tmp_path, capsys):
-    export(dict(list(find(RECORDED).items())), tmp_path / "set", Shards(size=(64, 48)), rate=10)
+    export(dict(list(find(RECORDED).items())), tmp_path / "set", Shards(size=(32, 24)), rate=10)
     given = ["train", *BASELINE, "--data", str(tmp_path / "set"), "--out", str(tmp_path / "out")]
     assert cli.main([*given, "--begin", str(whole / "checkpoint")]) == 2
-    assert "in (32, 24) px, the data are of gripper, left, right in (64, 48) px" in capsys.readouterr().err
+    assert "in (64, 48) px, the data are of gripper, left, right in (32, 24) px" in capsys.readouterr().err
 
 
 def test_the_checkpoint_s_facts_are_json(whole):

@@ -10,6 +10,7 @@ from kinema.episodes.export import export
 from kinema.episodes.reader import find
 from kinema.episodes.shards import ShardDataset, Shards
 from kinema.errors import EpisodeError
+from kinema.policies import tool_state
 from kinema.policies.actions import ActionSpace
 from kinema.training.windows import Draw, Framing, Windows, draw, split, spread
 
@@ -43,14 +44,15 @@ def test_a_moment_is_the_images_at_t_those_that_followed_and_the_chunk_that_was_
     assert len(windows) == sum(data.frames(episode) - 1 for episode in range(len(data)))
     t, episode = 11, 1
     batch = windows.batch(plain(3, data.frames(0) - 1 + t))
-    assert batch.now.shape == (2, 3, 24, 32, 3) and batch.now.dtype == torch.uint8
-    assert batch.future.shape == (2, 3, 8, 24, 32, 3)
+    assert batch.now.shape == (2, 3, 48, 64, 3) and batch.now.dtype == torch.uint8
+    assert batch.future.shape == (2, 3, 8, 48, 64, 3)
     assert batch.text == (data.text(0), data.text(1))
     seen = data.window(episode, VIDEO.cameras, [t, *range(t + 4, t + 33, 4)])
     for camera, name in enumerate(VIDEO.cameras):
         assert np.array_equal(batch.now[1, camera], seen[name][0])
         assert np.array_equal(batch.future[1, camera], seen[name][1:])
     assert np.array_equal(batch.actions[1], space.normalise(space.relative(data.state(episode), t)))
+    assert np.array_equal(batch.state[1], data.state(episode)[t, : tool_state.WIDTH].astype(np.float32))
     assert batch.prefix.tolist() == [0, 0]
 
 
@@ -74,7 +76,7 @@ def test_of_videos_without_actions_only_images_and_texts_are_looked_at(data, mon
     monkeypatch.setattr(ShardDataset, "state", lambda *_: pytest.fail("their states were looked at"))
     windows = Windows(every(data), VIDEO, None)
     batch = windows.batch(draw(len(windows), VIDEO, 4, seed=0, step=0))
-    assert batch.actions is None and batch.future.shape[:3] == (4, 3, 8) and all(batch.text)
+    assert batch.actions is None and batch.state is None and batch.future.shape[:3] == (4, 3, 8) and all(batch.text)
 
 
 def test_a_shift_moves_all_images_of_a_camera_alike_and_continues_the_border(data):
@@ -147,9 +149,9 @@ def test_too_few_episodes_are_refused(data, tmp_path):
 
 
 def test_images_of_another_size_or_rate_and_missing_cameras_are_refused(data, tmp_path):
-    export(single_episode(), tmp_path / "other", Shards(size=(64, 48)), rate=5)
+    export(single_episode(), tmp_path / "other", Shards(size=(32, 24)), rate=5)
     mixed = [(data, 0), (ShardDataset(tmp_path / "other"), 0)]
-    with pytest.raises(EpisodeError, match=r"32 x 24 px, 10 Hz; .*64 x 48 px, 5 Hz; export them with --size, --rate"):
+    with pytest.raises(EpisodeError, match=r"64 x 48 px, 10 Hz; .*32 x 24 px, 5 Hz; export them with --size, --rate"):
         Windows(mixed, VIDEO, None)
     with pytest.raises(EpisodeError, match="camera 'top' is not in the data set; there are: gripper, left, right"):
         Windows([(data, 0)], Framing(cameras=("gripper", "top")), None)

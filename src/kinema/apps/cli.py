@@ -13,7 +13,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lockstep": ("kinema.apps.lockstep", "evaluate a policy in the virtual cell without ROS, as fast as it goes"),
     "episodes": ("kinema.apps.episodes", "what to do with recorded episodes"),
     "demonstrations": ("kinema.apps.demonstrations", "record demonstrations of a simulated person in lockstep"),
+    "scenes": ("kinema.apps.scenes", "pictures of the virtual cell with captions, to learn words from"),
+    "ground": ("kinema.apps.ground", "learn from captioned pictures what words mean, before a policy is trained"),
     "train": ("kinema.apps.train", "train a policy on exported demonstrations"),
+    "build-engine": ("kinema.apps.build_engine", "build a trained policy's engines for this machine"),
     "evaluate": ("kinema.apps.evaluate", "what a policy can do in the virtual cell"),
 }
 

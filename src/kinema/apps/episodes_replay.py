@@ -21,6 +21,7 @@ from kinema.apps.cli import positive
 from kinema.apps.console import console
 from kinema.apps.lockstep import LATENCY, EpisodeResult, run_episode
 from kinema.control.messages import Mode
+from kinema.control.pacing import Pace
 from kinema.episodes import facts as facts_file
 from kinema.episodes.facts import ScenarioFacts
 from kinema.episodes.reader import find
@@ -37,26 +38,29 @@ def scene(folder: Path) -> ScenarioFacts:
     return drawn
 
 
-def replay_folder(folder: Path, robot: str, mode: Mode | None = None, cell: Path = cell_file.VIRTUAL) -> EpisodeResult:
+def replay_folder(
+    folder: Path, robot: str, execution: Mode | None = None, cell: Path = cell_file.VIRTUAL
+) -> EpisodeResult:
     """Replay one episode in lockstep."""
     drawn, policy = scene(folder), replay.load(str(folder))
-    return run_episode(drawn.task, drawn.split, drawn.seed, robot, policy, cell=cell_file.load(cell), mode=mode)
+    pace = Pace(execution) if execution else None
+    return run_episode(drawn.task, drawn.split, drawn.seed, robot, policy, cell=cell_file.load(cell), pace=pace)
 
 
-def _attempt(folder: Path, robot: str, mode: Mode | None, cell: Path) -> EpisodeResult | str:
+def _attempt(folder: Path, robot: str, execution: Mode | None, cell: Path) -> EpisodeResult | str:
     try:
-        return replay_folder(folder, robot, mode, cell)
+        return replay_folder(folder, robot, execution, cell)
     except (CalibrationError, EpisodeError) as error:
         return str(error)
 
 
 def replay_all(
-    folders: Sequence[Path], robot: str, mode: Mode | None, cell: Path, jobs: int
+    folders: Sequence[Path], robot: str, execution: Mode | None, cell: Path, jobs: int
 ) -> Iterator[tuple[Path, EpisodeResult | str]]:
     """Results as they come, or why there is none: an episode that can't be replayed doesn't end the others."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, context) as pool:
-        futures = {pool.submit(_attempt, folder, robot, mode, cell): folder for folder in folders}
+        futures = {pool.submit(_attempt, folder, robot, execution, cell): folder for folder in folders}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], future.result()
 
@@ -66,7 +70,8 @@ def _live(folder: Path, arguments: argparse.Namespace) -> int:
     scene(folder)
     command = ["ros2", "launch", "policy_bringup", "deploy.launch.py", "policy:=replay", f"episode:={folder.resolve()}"]
     command += ["episodes:=1", f"robot:={arguments.robot}", f"cell:={arguments.cell}"]
-    return subprocess.run([*command, *([f"mode:={arguments.mode}"] if arguments.mode else [])], check=False).returncode
+    command += [f"execution:={arguments.execution}"] if arguments.execution else []
+    return subprocess.run(command, check=False).returncode
 
 
 def _show(results: Mapping[str, EpisodeResult | str], robot: str, origins: Collection[str]) -> None:
@@ -93,7 +98,7 @@ def _show(results: Mapping[str, EpisodeResult | str], robot: str, origins: Colle
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="an episode, or a folder of episodes")
     parser.add_argument("--robot", default="virtual_ur5e")
-    parser.add_argument("--mode", type=Mode, choices=Mode, help="default: the cell file's")
+    parser.add_argument("--execution", type=Mode, choices=Mode, help="default: the cell file's")
     parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
     parser.add_argument(
         "--jobs", type=positive, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)"
@@ -116,7 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(f"replay / {arguments.robot}", total=len(names))
-        for folder, result in replay_all(list(names), arguments.robot, arguments.mode, arguments.cell, arguments.jobs):
+        chosen = (arguments.robot, arguments.execution, arguments.cell, arguments.jobs)
+        for folder, result in replay_all(list(names), *chosen):
             results[folder] = result
             progress.advance(bar)
     told = {name: results[folder] for folder, name in names.items()}

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kinema import cell_file, paths
 from kinema.apps import evaluate_table, trials
 from kinema.apps.cli import positive
-from kinema.apps.rollouts import Player, execution_of, on_all_cores, play
+from kinema.apps.rollouts import Player, on_all_cores, play
 from kinema.apps.trials import LISTS, PURPOSES, Setting
 from kinema.control.messages import Mode
 from kinema.control.settings import Execution
@@ -27,8 +27,8 @@ def settings(arguments: argparse.Namespace, player: Player, execution: Execution
     """Every combination that the command line asks for."""
     latency = player.latency if arguments.latency is None else arguments.latency
     rows = []
-    for executed in arguments.executed:
-        fit = execution_of(player, latency, executed, execution.min_steps)
+    for executed in (wanted or player.executed for wanted in arguments.executed):
+        fit = player.pace(execution, latency, executed).mode
         rows += [
             Setting(
                 policy=player.policy,
@@ -56,7 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", nargs="+", default=list(LISTS), choices=LISTS, help="default: all")
     parser.add_argument("--scenarios", type=positive, default=100, help="of each list and task, default %(default)s")
     parser.add_argument("--purpose", default="report", choices=PURPOSES, help="other scenarios to choose settings by")
-    parser.add_argument("--executed", nargs="+", type=int, default=[0], help="steps between observations, as 24 12 8")
+    parser.add_argument(
+        "--executed", nargs="+", type=int, default=[0], help="steps between observations, as 24 12 8; 0: its own"
+    )
     parser.add_argument("--images", nargs="+", default=["normal"], choices=("normal", "blanked", "shuffled"))
     parser.add_argument("--execution", type=Mode, choices=Mode, help="default: by the latency")
     parser.add_argument("--latency", type=float, help="declared [s]; default: the checkpoint's")

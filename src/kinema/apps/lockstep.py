@@ -30,6 +30,7 @@ from kinema.chunk import ActionChunk, Image, Observation, Prediction
 from kinema.clock import NS, Every, to_ns, to_seconds
 from kinema.control.core import Controller
 from kinema.control.messages import Enable, Mode, Order, PlayChunk, RejectObservation, StartPolicy, State, Tick
+from kinema.control.pacing import Pace
 from kinema.errors import KinemaError, ObservationError, SimulationError
 from kinema.geometry import Array
 from kinema.interfaces import ForceSample, GripperState, Policy
@@ -70,7 +71,7 @@ class EpisodeResult:
     robot: str
     policy: str
     simulator_truth: bool
-    mode: str
+    execution: str
     latency: float
     text: str
     success: bool
@@ -111,7 +112,7 @@ class _Episode:
     """One run: tick by tick what the nodes, the control loop and the jaw drive do side by side in the live cell."""
 
     def __init__(
-        self, world: World, cell: Cell, policy: Policy, mode: Mode, latency: float, eyes: "CellRenderer | None"
+        self, world: World, cell: Cell, policy: Policy, pace: Pace, latency: float, eyes: "CellRenderer | None"
     ) -> None:
         self.world, self._policy, self._eyes = world, policy, eyes
         self._latency_ns = to_ns(latency)
@@ -126,7 +127,13 @@ class _Episode:
         self._camera, self._pose, self._jaw, self._load_cell = (Every(rate, _ORIGIN_NS) for rate in rates)
         self._jaw_state: GripperState | None = None
         self._force: ForceSample | None = None
-        self._run = StartPolicy(mode, cell.speed_scale, uses_force=policy.spec.force)
+        self._run = StartPolicy(
+            pace.mode,
+            cell.speed_scale,
+            uses_force=policy.spec.force,
+            replan_steps=pace.replan_steps,
+            executable=pace.executable,
+        )
         self._orders: list[Order] = [Enable()]
         self._asked = 0
         self._thought: PlayChunk | None = None  # waits for the declared latency
@@ -192,8 +199,8 @@ class _Episode:
         if wanted is not None and wanted.id != self._asked:
             self._asked = wanted.id
             self._assembler.open(Request(wanted.id, 0, wanted.not_before_ns, self.world.scenario.text), t_ns)
-        playing = self._played
-        self._assembler.playing = (playing, tick.step) if playing is not None and playing.id == tick.chunk else None
+        played = self._played
+        self._assembler.plays(played if played and played.id == tick.chunk else None, tick.step, tick.steps_left)
         try:
             observation = self._assembler.observe(t_ns)
             if observation is None:
@@ -224,7 +231,7 @@ def run_episode(
     policy: Policy,
     *,
     cell: Cell | None = None,
-    mode: Mode | None = None,
+    pace: Pace | None = None,
     latency: float = LATENCY,
     render: bool = False,
     time_limit: float = TIME_LIMIT,
@@ -233,11 +240,12 @@ def run_episode(
     """Play one scenario until the physics says success, the core stops, or the time is up.
 
     cell     its control settings, speed scale and image size; None: launch/cells/virtual.yaml
+    pace     how chunks are played; None: as the cell file says
     latency  [s] from an observation's stamp to its chunk; a whole property of the run, never measured
     render   images for a policy that looks; without them only the simulator's truth can be seen
     """
     cell = cell or cell_file.load(cell_file.VIRTUAL)
-    mode, watcher = mode or cell.control.execution.mode, watcher or Watcher()
+    pace, watcher = pace or Pace(cell.control.execution.mode), watcher or Watcher()
     if policy.spec.images and not (render or policy.spec.simulator_truth):
         raise KinemaError(f"policy {policy.name!r} looks at {', '.join(policy.spec.cameras)}: it needs render=True")
     world = World(
@@ -251,7 +259,7 @@ def run_episode(
     policy.reset()
     world.tare()
     watcher.begin(world)
-    episode = _Episode(world, cell, policy, mode, latency, eyes)
+    episode = _Episode(world, cell, policy, pace, latency, eyes)
     digest, success, reason = hashlib.sha256(), False, ""
     try:
         while not (success or episode.reason) and to_seconds(world.t_ns - _ORIGIN_NS) < time_limit:
@@ -270,7 +278,7 @@ def run_episode(
         robot=robot,
         policy=policy.name,
         simulator_truth=policy.spec.simulator_truth,
-        mode=str(mode),
+        execution=str(pace.mode),
         latency=latency,
         text=world.scenario.text,
         success=success,
@@ -302,7 +310,7 @@ class Batch:
     policy: str
     seed: int
     episodes: int
-    mode: Mode | None
+    execution: Mode | None
     latency: float
     render: bool
     cell: Path
@@ -317,7 +325,7 @@ def _one(batch: Batch, seed: int) -> EpisodeResult:
         batch.robot,
         POLICIES[batch.policy](seed),
         cell=cell_file.load(batch.cell),
-        mode=batch.mode,
+        pace=Pace(batch.execution) if batch.execution else None,
         latency=batch.latency,
         render=batch.render,
         time_limit=batch.time_limit,
@@ -355,7 +363,9 @@ def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
 def _show(results: Sequence[EpisodeResult]) -> None:
     first, found = results[0], summary(results)
     low, high = found["wilson_95"]
-    table = Table(title=f"{first.task} / {first.split} / {first.robot} / {first.mode}, {1000 * first.latency:.0f} ms")
+    table = Table(
+        title=f"{first.task} / {first.split} / {first.robot} / {first.execution}, {1000 * first.latency:.0f} ms"
+    )
     for column in ("seed", "task", "outcome"):
         table.add_column(column)
     for column in ("s", "chunks"):
@@ -381,7 +391,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first scenario's seed; the others follow")
     parser.add_argument("--robot", default="virtual_ur5e")
     parser.add_argument("--policy", default=Demonstrator.name, choices=POLICIES)
-    parser.add_argument("--mode", type=Mode, choices=Mode, help="default: the cell file's")
+    parser.add_argument("--execution", type=Mode, choices=Mode, help="default: the cell file's")
     parser.add_argument("--latency", type=float, default=LATENCY, help="declared [s], default %(default)s")
     parser.add_argument("--render", action="store_true", help="render the cameras even if the policy needs no image")
     parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)

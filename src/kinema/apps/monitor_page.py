@@ -1,4 +1,4 @@
-"""The monitor page: one viser server that shows a `Snapshot` and turns three buttons into three calls. Knows no ROS.
+"""The monitor page: one viser server that shows a `Snapshot` and turns buttons into calls. Knows no ROS.
 
 Nothing is drawn or encoded while nobody looks; the history of the plots is kept all the same.
 """
@@ -86,6 +86,16 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Plan:
+    """A chunk that waits for a person, `left` [s] more: stamp of its observation, positions (n, 3) [m] of its path."""
+
+    chunk: int
+    t0_ns: int
+    left: float
+    path: Array
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Snapshot:
     """Everything the page shows of one moment; None and empty where nothing has been heard.
 
@@ -94,6 +104,7 @@ class Snapshot:
     T_base_tcp measured tool pose
     images, predicted: camera name -> (height, width, 3) uint8 RGB, the newest live image and the predicted one for it
     planned  (n, 3) positions of the tool in base_link that the newest chunk leads through [m]
+    plan     the chunk that waits for a person
     stale    what should be heard and is not, in words
     """
 
@@ -108,16 +119,22 @@ class Snapshot:
     images: Mapping[str, Image] = field(default_factory=dict)
     predicted: Mapping[str, Image] = field(default_factory=dict)
     planned: Array | None = None
+    plan: Plan | None = None
     stale: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """What the buttons do. Each returns what came of it in words, or raises KinemaError saying why nothing did."""
+    """What the buttons do. Each returns what came of it in words, or raises KinemaError saying why nothing did.
+
+    `approve` and `reject` are for the chunk with this id, and no other.
+    """
 
     hold: Callable[[], str]
     software_stop: Callable[[], str]
     reset: Callable[[], str]
+    approve: Callable[[int], str]
+    reject: Callable[[int], str]
 
 
 _CHARTS: dict[str, Chart[Executor]] = {
@@ -156,6 +173,8 @@ def _status(s: Snapshot) -> str:
     colour, meaning = _STATE_LOOKS[e.state] if e else ("#5c6370", "the executor is silent")
     reason = e.reason if e and e.state in (State.FAULT, State.STOPPED) and e.reason else meaning
     rows = {"Task": s.task or "-", "Policy": s.policy or "-"}
+    if s.plan:
+        rows["Plan"] = f"chunk {s.plan.chunk} waits for you to approve or reject it, {s.plan.left:.0f} s more"
     if e:
         rows["Chunk"] = "-" if e.chunk < 0 else f"{e.chunk}, step {e.step}, {e.steps_left} left"
         rows["Owner"] = e.owner or "nobody"
@@ -169,16 +188,17 @@ def _status(s: Snapshot) -> str:
         rows["Recorder"] = s.recorder.line
     if s.stale:
         rows["Silent"] = ", ".join(s.stale)
-    return card(colour, e.state.name if e else "NO CONTACT", reason, rows, ("Broken", "Silent"))
+    return card(colour, e.state.name if e else "NO CONTACT", reason, rows, ("Plan", "Broken", "Silent"))
 
 
 class _Scene:
-    """Robot, table, workspace box, planned and executed path."""
+    """Robot, table, workspace box, planned, proposed and executed path."""
 
     def __init__(self, server: viser.ViserServer, urdf: str, workspace: tuple[Array, Array]) -> None:
         draw_cell(server, workspace)
         nowhere = segments(np.zeros((0, 3)))
         self._planned = server.scene.add_line_segments("/planned", nowhere, (232, 137, 12), thickness=0.006)
+        self._proposed = server.scene.add_line_segments("/proposed", nowhere, (112, 72, 232), thickness=0.008)
         self._executed = server.scene.add_line_segments("/executed", nowhere, (28, 126, 214), thickness=0.004)
         self._goal = server.scene.add_frame("/goal", axes_length=0.08, axes_radius=0.003, visible=False)
         self._fingers = Fingers(server)
@@ -195,6 +215,7 @@ class _Scene:
                 self._q[self._q_index[name]] = position
         self._robot.display(self._q)
         self._planned.points = segments(np.zeros((0, 3)) if s.planned is None else s.planned)
+        self._proposed.points = segments(s.plan.path if s.plan else np.zeros((0, 3)))
         self._executed.points = segments(np.array(trail).reshape(-1, 3))
         self._fingers.show(s.T_base_tcp if s.executor else None, s.executor.jaw_width if s.executor else 0.0)
         goal = s.executor.goal if s.executor and s.executor.goal.isfinite() else None
@@ -234,6 +255,11 @@ class Page:
         hold = gui.add_button("Hold", color="orange", icon=viser.Icon.PLAYER_PAUSE)
         reset = gui.add_button("Reset …", color="gray", icon=viser.Icon.ROTATE)
         sure = Confirmation(server, "Yes, reset", "No", lambda client: act(client, "Reset", actions.reset))
+        self._plan: Plan | None = None
+        self._approve = gui.add_button("Approve", color="green", icon=viser.Icon.CHECK, visible=False)
+        self._reject = gui.add_button("Reject", color="violet", icon=viser.Icon.X, visible=False)
+        self._approve.hint = "Lets the plan go that is shown: the violet path, the predicted video."
+        self._reject.hint = "Drops it; the policy thinks again."
         stop.hint = "Brakes at once and latches. It never replaces the hardware emergency stop."
         hold.hint = "Brakes, ends the policy run, keeps the grip."
         reset.hint = "Leaves FAULT or STOPPED; asks first."
@@ -245,9 +271,17 @@ class Page:
         panel.dock_left()
         panel.set_width(450)
         self._plots = plots
+        self._approve.on_click(lambda event: self._decide(event.client, "Approve", actions.approve))
+        self._reject.on_click(lambda event: self._decide(event.client, "Reject", actions.reject))
         stop.on_click(lambda event: act(event.client, "Software stop", actions.software_stop))
         hold.on_click(lambda event: act(event.client, "Hold", actions.hold))
         reset.on_click(lambda _: sure.ask(_SURE))
+
+    def _decide(self, client: viser.ClientHandle | None, name: str, decision: Callable[[int], str]) -> None:
+        """On the plan that is shown: if another one has taken its place meanwhile, the decision is refused."""
+        plan = self._plan
+        if plan is not None:
+            act(client, name, lambda: decision(plan.chunk))
 
     @property
     def watched(self) -> bool:
@@ -263,6 +297,9 @@ class Page:
         with self._server.atomic():
             self._status.content = _status(s)
             self._scene.show(s, self._trail.values)
+            self._plan = s.plan
+            for button in (self._approve, self._reject):
+                button.visible = s.plan is not None
             if len(self._history) > 1:
                 for plot in self._plots.values():
                     plot.show(self._history.times - s.t, self._history.values)

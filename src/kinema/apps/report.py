@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kinema import cell_file
 from kinema.apps import run_folder
 from kinema.apps.run_folder import ROW, THINNED, Episode, Facts, Telemetry
 from kinema.clock import NS, to_seconds
@@ -103,15 +102,17 @@ def machine() -> str:
     return f"{model}, {cores} cores, {memory:.0f} GiB, {system}, Python {platform.python_version()}"
 
 
-def latencies(events: Iterable[Event], mode: str) -> Array:
+def latencies(events: Sequence[Event]) -> Array:
     """[s] from a chunk's observation to the first torque that pursues it, for every chunk that was played.
 
-    In overlap mode that torque is the one of the cycle that accepts the chunk; in stop-and-go the first step's.
+    In overlap that torque is the one of the cycle that accepts the chunk; in stop and go the first step's.
     """
-    kind = "step" if mode == Mode.STOP_AND_GO else "chunk_accepted"
     first: dict[int, float] = {}
+    kind = ""
     for event in events:
-        if event.kind == kind:
+        if event.kind == "policy_started":
+            kind = "step" if event.data["mode"] == Mode.STOP_AND_GO else "chunk_accepted"
+        elif event.kind == kind:
             first.setdefault(event.data["chunk"], to_seconds(event.t_ns - event.data["t0_ns"]))
     return np.array(list(first.values()))
 
@@ -121,7 +122,7 @@ def _largest(values: Array) -> float | None:
     return spread.max if spread else None
 
 
-def _summarise(episode: Episode, telemetry: Telemetry | None, audit: Sequence[Event], mode: str) -> EpisodeSummary:
+def _summarise(episode: Episode, telemetry: Telemetry | None, audit: Sequence[Event]) -> EpisodeSummary:
     span = telemetry.span_ns if telemetry else (episode.start_ns, episode.end_ns)
     events = [event for event in audit if span[0] <= event.t_ns <= span[1]]
     rows = telemetry.rows if telemetry else np.zeros(0, ROW)
@@ -130,7 +131,7 @@ def _summarise(episode: Episode, telemetry: Telemetry | None, audit: Sequence[Ev
     return EpisodeSummary(
         episode=episode,
         duration=to_seconds(span[1] - span[0]),
-        latency=Spread.of(latencies(events, mode)),
+        latency=Spread.of(latencies(events)),
         position_error=Spread.of(moving["position_error"]),
         rotation_error=Spread.of(moving["rotation_error"]),
         force_max=_largest(rows["force"]),
@@ -229,7 +230,7 @@ def _cells(row: EpisodeSummary) -> tuple[str, ...]:
 def _headline(summary: Summary) -> str:
     facts = summary.facts
     return (
-        f"{facts.robot}, {facts.task} ({facts.split}), policy {facts.policy}: "
+        f"{facts.robot}, {facts.task} ({facts.split}), policy {facts.policy}{f', {facts.mode}' if facts.mode else ''}: "
         f"{summary.successes} of {len(summary.episodes)} episodes succeeded"
     )
 
@@ -268,11 +269,10 @@ def write(folder: Path) -> Summary:
         raise ConfigError(
             f"{folder} is not a readable run folder: {error}; allowed is one that a run has made"
         ) from error
-    mode = facts.mode or cell_file.load(facts.cell).control.execution.mode
     rows, drawn = [], []
     for episode in episodes:
         telemetry = run_folder.read_telemetry(folder, episode.number)
-        rows.append(_summarise(episode, telemetry, audit, mode))
+        rows.append(_summarise(episode, telemetry, audit))
         if telemetry is not None:
             drawn.append((rows[-1], telemetry))
             _plot(folder / f"episode_{episode.number}.png", drawn[-1:])

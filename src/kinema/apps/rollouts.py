@@ -1,7 +1,6 @@
 """Rollouts: a policy in the virtual cell, paced, perhaps deprived of its eyes, on as many cores as there are."""
 
 import concurrent.futures
-import math
 import multiprocessing
 import os
 import time
@@ -17,16 +16,15 @@ from kinema import cell_file
 from kinema.apps import lockstep
 from kinema.apps.lockstep import EpisodeResult, Watcher
 from kinema.apps.trials import LISTS, Images, Rollout, Scene, Setting
-from kinema.cell_file import Cell
 from kinema.chunk import Image, Observation, Prediction
 from kinema.control.messages import Mode
+from kinema.control.pacing import Pace, Tempo, pace
+from kinema.control.settings import Execution
 from kinema.errors import ConfigError
 from kinema.interfaces import Policy
 from kinema.policies import registry
 
 Result = TypeVar("Result")
-
-_FRAME = 0.06  # [s] until a camera's image is there that is newer than the request for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,7 @@ class Player:
     inference   mode of inference, '' where there is but one
     latency     [s] from observation to chunk; dt [s] between the steps of a chunk
     executable  how many steps of a chunk may be executed
+    executed    steps between two observations that it does best with, 0: not known
     """
 
     source: str
@@ -48,6 +47,7 @@ class Player:
     latency: float = lockstep.LATENCY
     dt: float = 1 / 30
     executable: int = 24
+    executed: int = 0
 
     @staticmethod
     def of(source: str, inference: str = "", like: str = "") -> "Player":
@@ -66,22 +66,36 @@ class Player:
         mode = inference or next(iter(known.latency), "")
         if mode not in known.latency:
             raise ConfigError(f"{source}: has no mode of inference {mode!r}; allowed: {', '.join(known.latency)}")
-        if len(known.latency) == 1:
-            return Player(source, {}, known.kind, known.hash, "", known.latency[mode], space.dt, space.executable)
+        alone = len(known.latency) == 1
         return Player(
-            source, {"mode": mode}, known.kind, known.hash, mode, known.latency[mode], space.dt, space.executable
+            source,
+            {} if alone else {"mode": mode},
+            known.kind,
+            known.hash,
+            "" if alone else mode,
+            known.latency[mode],
+            space.dt,
+            space.executable,
+            known.executed,
         )
 
     def make(self, seed: int) -> Policy:
         return registry.make(self.source, seed=seed, **self.options)
 
+    def pace(self, execution: Execution, latency: float, executed: int, mode: Mode | None = None) -> Pace:
+        """How its chunks are played if a chunk takes `latency` [s]; raises ConfigError naming what may be executed."""
+        try:
+            return pace(Tempo(latency, self.dt, self.executable), execution, executed, mode)
+        except ConfigError as error:
+            raise ConfigError(f"{self.source}: {error}") from None
+
 
 class Altered:
-    """A policy whose images are spoilt before it sees them, and of whose chunks so many steps may be played."""
+    """A policy whose images are spoilt before it sees them."""
 
-    def __init__(self, policy: Policy, images: Images, executable: int, seed: int) -> None:
+    def __init__(self, policy: Policy, images: Images, seed: int) -> None:
         self.name, self.spec = policy.name, policy.spec
-        self._policy, self._images, self._executable, self._seed = policy, images, executable, seed
+        self._policy, self._images, self._seed = policy, images, seed
 
     def reset(self) -> None:
         self._policy.reset()
@@ -90,10 +104,7 @@ class Altered:
         if self._images != "normal":
             spoilt = {name: self._spoil(image, observation) for name, image in observation.images.items()}
             observation = replace(observation, images=spoilt)
-        found = self._policy.predict(observation)
-        if not self._executable:
-            return found
-        return replace(found, chunk=replace(found.chunk, executable=min(self._executable, len(found.chunk))))
+        return self._policy.predict(observation)
 
     def _spoil(self, image: Image, observation: Observation) -> Image:
         """Black, or the same pixels at drawn places, others each time."""
@@ -103,48 +114,19 @@ class Altered:
         return rng.permutation(image.reshape(-1, 3)).reshape(image.shape)
 
 
-def paced(cell: Cell, setting: Setting, dt: float) -> tuple[Cell, int]:
-    """The cell that observes anew after `executed` steps, and how many steps of a chunk it may play for that.
-
-    Stop and go plays exactly those. In overlap the next observation is taken while its predecessor's chunk is played;
-    that chunk goes on until the next one joins, so it needs some steps more.
-    """
-    if not setting.executed:
-        return cell, 0
-    if setting.execution is Mode.STOP_AND_GO:
-        return cell, setting.executed
-    execution = cell.control.execution
-    thinking = math.ceil(setting.latency / dt - 1e-6)  # steps that pass before the first of a chunk is played
-    waiting = math.ceil((setting.latency + _FRAME) / dt - 1e-6)
-    execution = replace(execution, replan_steps=max(setting.executed - thinking, 1))
-    control = replace(cell.control, execution=execution)
-    return cell.model_copy(update={"control": control}), setting.executed + waiting + execution.min_steps
-
-
-def execution_of(player: Player, latency: float, executed: int, min_steps: int) -> Mode:
-    """Overlap where the policy thinks faster than its chunk is played, else stop and go (docs/design.md).
-
-    Raises ConfigError for more steps than may be executed.
-    """
-    if not 0 <= executed <= player.executable:
-        raise ConfigError(f"{player.source}: {executed} executed steps; allowed: up to {player.executable}, 0: its own")
-    played = ((executed or player.executable) - min_steps) * player.dt
-    return Mode.OVERLAP if latency < played else Mode.STOP_AND_GO
-
-
 def act(
     player: Player, policy: Policy, setting: Setting, scene: Scene, cell: Path, watcher: Watcher | None = None
 ) -> EpisodeResult:
     """Let a policy that `player` made act in a scenario as the setting has it."""
-    paced_cell, executable = paced(cell_file.load(cell), setting, player.dt)
+    loaded = cell_file.load(cell)
     return lockstep.run_episode(
         scene.task,
         LISTS[scene.list],
         scene.seed,
         setting.robot,
-        Altered(policy, setting.images, executable, scene.seed),
-        cell=paced_cell,
-        mode=setting.execution,
+        Altered(policy, setting.images, scene.seed),
+        cell=loaded,
+        pace=player.pace(loaded.control.execution, setting.latency, setting.executed, setting.execution),
         latency=setting.latency,
         render=policy.spec.images and not policy.spec.simulator_truth,
         time_limit=setting.time_limit,

@@ -1,6 +1,6 @@
 """The folder of one run: what it was, how its episodes ended, and what loop and cameras saw meanwhile.
 
-- run.json            what was run: robot, task, policy, mode
+- run.json            what was run: robot, task, policy, how it was run
 - audit.jsonl         every event of the control core, one a line (written by the executor)
 - episodes.jsonl      how every episode ended
 - telemetry_<n>.npz   the control loop's telemetry during episode n
@@ -44,7 +44,12 @@ ROW = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was run; `simulator_truth` says that the policy saw what only the simulator knows."""
+    """What was run.
+
+    simulator_truth  the policy saw what only the simulator knows
+    mode             of inference, '': the policy's own
+    execution        '': as fits the policy; executed: steps between two observations, 0: the policy's own number
+    """
 
     robot: str
     task: str
@@ -53,6 +58,8 @@ class Facts:
     policy: str
     simulator_truth: bool
     mode: str
+    execution: str
+    executed: int
     speed_scale: float
     cell: str
 

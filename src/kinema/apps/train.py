@@ -6,19 +6,15 @@ have had. SIGTERM and SIGINT end it after the step under way.
 
 import argparse
 import functools
-import signal
 import sys
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kinema.apps.training import STOPPED, Bar, Stop, bars
 from kinema.errors import KinemaError
 from kinema.training import stages
 from kinema.training.curves import Curves
@@ -26,47 +22,7 @@ from kinema.training.loop import Watcher
 from kinema.training.plan import Plan
 from kinema.training.session import CHECKPOINT, Order, Session
 
-STOPPED = 3  # exit status of a training that was ended before its end
-
 _KINDS, _SIZES, _STAGES = (sorted({key[i] for key in stages.RECIPES}) for i in range(3))
-
-
-class _Stop:
-    """Becomes true at the first SIGINT or SIGTERM within; a second one does what it does elsewhere."""
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __enter__(self) -> "_Stop":
-        self._asked = False
-        self._usual = {number: signal.signal(number, self._ask) for number in self._SIGNALS}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._usual.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        return self._asked
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
-        signal.signal(number, self._usual[signal.Signals(number)])
-
-
-class _Bar(Watcher):
-    """A progress bar over the curves."""
-
-    def __init__(self, curves: Curves, progress: Progress, plan: Plan) -> None:
-        self._curves, self._progress = curves, progress
-        self._bar = progress.add_task(plan.stage, total=1.0, told="")
-
-    def reported(self, step: int, progress: float, rate: float, losses: Mapping[str, float]) -> None:
-        self._curves.reported(step, progress, rate, losses)
-        told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        self._progress.update(self._bar, completed=progress, told=f"step {step}, {told}")
-
-    def looked(self, step: int, model: Any) -> None:
-        self._curves.looked(step, model)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     network = parser.add_mutually_exclusive_group()
     network.add_argument("--config", type=Path, metavar="FILE", help="another network than the size's, as YAML")
     network.add_argument("--begin", type=Path, metavar="CHECKPOINT", help="to go on from, as --stage action does")
+    parser.add_argument("--look", type=Path, metavar="FOLDER", help="that `kinema ground` made, to begin with")
     parser.add_argument("--scratch", action="store_true", help="no published weights, which the full size begins with")
     plan = parser.add_argument_group("how long and how fast; by default as the policy, its size and stage ask for")
     plan.add_argument("--steps", type=int)
@@ -92,7 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--average", type=float, help="how much of the weights' moving average stays at a step")
     plan.add_argument("--seed", type=int, default=0)
     plan.add_argument("--save", type=int, default=500, help="steps from state to state, default %(default)s")
-    plan.add_argument("--look", type=int, default=500, help="steps from look to look, default %(default)s")
+    plan.add_argument(
+        "--measure", type=int, default=500, help="steps from one measuring to the next, default %(default)s"
+    )
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), help="mixed; default: bf16 on a GPU, else no")
     parser.add_argument("--executable", type=int, default=24, help="steps of a chunk that may be played, default 24")
     parser.add_argument("--held-out", type=float, default=0.05, help="share of episodes, default %(default)s")
@@ -117,6 +76,7 @@ def _order(arguments: argparse.Namespace) -> Order:
         videos=tuple(arguments.videos),
         config=arguments.config,
         begin=arguments.begin,
+        look=arguments.look,
         published=not arguments.scratch,
         held_out=arguments.held_out,
         executable=arguments.executable,
@@ -132,18 +92,14 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     session = Session(order, plan, accelerator, arguments.out)
     if not accelerator.is_main_process:
-        with _Stop() as stop:
+        with Stop() as stop:
             finished = session.run(Watcher(), stop)
         accelerator.end_training()
         return 0 if finished else STOPPED
     console = Console(stderr=True)
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[told]}")),
-        *(TimeElapsedColumn(), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=console) as progress, _Stop() as stop:
+    with bars(console) as progress, Stop() as stop:
         curves = Curves(session, functools.partial(console.print, soft_wrap=True))
-        if not session.run(_Bar(curves, progress, plan), stop):
+        if not session.run(Bar(curves, progress, plan), stop):
             console.print(f"stopped at step {session.training.step}; the same command goes on from there")
             return STOPPED
     saved = session.write(curves.latest)

@@ -23,6 +23,7 @@ from kinema.control.messages import (
     Home,
     JawTarget,
     Jog,
+    Mode,
     MoveJaw,
     Order,
     PlayChunk,
@@ -303,8 +304,16 @@ class Controller:
             self._jaw_width, self._jaw_floor = order.width, None
 
     def _start_policy(self, order: StartPolicy, leads_to: State) -> None:
-        if not (0.0 < order.speed_scale <= 1.0 and order.chunks >= 0 and order.duration >= 0.0):
-            self._refuse(order, "0 < speed_scale <= 1, chunks >= 0 and duration >= 0 s are allowed")
+        limits = (order.chunks, order.duration, order.replan_steps, order.executable, order.approval)
+        if not (0.0 < order.speed_scale <= 1.0 and min(limits) >= 0):
+            self._refuse(
+                order,
+                "0 < speed_scale <= 1 is allowed, and no number below 0 of chunks, duration, replan_steps, executable "
+                "and approval",
+            )
+            return
+        if order.approval and order.mode is not Mode.STOP_AND_GO:
+            self._refuse(order, f"the mode is {order.mode.value}; chunks that wait for approval allow stop_and_go")
             return
         self._player.start(order, self._t_ns)
         self._tell("policy_started", f"{order.mode.value} at speed scale {order.speed_scale}", mode=order.mode.value)

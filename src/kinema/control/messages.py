@@ -78,13 +78,22 @@ class MoveJaw:
 
 @dataclass(frozen=True, slots=True)
 class StartPolicy:
-    """Begin a run. It ends after `chunks` chunks or `duration` [s] (0: no such limit), or by Hold or StopPolicy."""
+    """Begin a run. It ends after `chunks` chunks or `duration` [s] (0: no such limit), or by Hold or StopPolicy.
+
+    uses_force    the policy needs the load cell: hold when it is stale (F13)
+    replan_steps, executable  as in `pacing.Pace`
+    approval      [s] that a person gets to look at each chunk, beyond `max_age`; 0: nobody is asked. Else only chunks
+                  that somebody approved are played, in stop and go
+    """
 
     mode: Mode
     speed_scale: float
     chunks: int = 0
     duration: float = 0.0
-    uses_force: bool = True  # the policy needs the load cell: hold when it is stale (F13)
+    uses_force: bool = True
+    replan_steps: int = 0
+    executable: int = 0
+    approval: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +105,14 @@ class StopPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PlayChunk:
-    """A new chunk. `request` is the id of the ObservationRequest it answers; 0 for a chunk nobody asked for."""
+    """A new chunk. `request` is the id of the ObservationRequest it answers; 0 for a chunk nobody asked for.
+
+    `approved`: a person has looked at it and let it go.
+    """
 
     chunk: ActionChunk
     request: int
+    approved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +152,8 @@ class Event:
     """One line of the audit log.
 
     kind    'state' | 'chunk_accepted' | 'chunk_rejected' | 'step' | 'step_dropped' | 'order_refused' | 'safety' |
-            'clamped' | 'correction' | 'policy_started' | 'policy_ended' | 'stopped' | 'warning' | 'error'
+            'clamped' | 'correction' | 'policy_started' | 'policy_ended' | 'stopped' | 'warning' | 'error'; from the
+            node that gives the orders: 'chunk_proposed' | 'chunk_approved' | 'chunk_declined' | 'outcome'
     fault   id of the FAULTS row it belongs to, or ''
     """
 

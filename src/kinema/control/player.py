@@ -6,7 +6,7 @@ whether it may. Pure: stamps come from the arm's records.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -130,9 +130,13 @@ class Player:
         if run is None:
             raise RefusalError("", f"chunk {chunk.id}: no policy run is open")
         self._check_values(chunk)
+        if run.approval and not order.approved:
+            raise RefusalError("", f"chunk {chunk.id}: nobody has approved it, and this run plays no other chunks")
+        if run.executable:
+            chunk = replace(chunk, executable=min(run.executable, len(chunk)))
         self._check_request(order, t_ns)
         if run.mode is Mode.STOP_AND_GO:
-            self._check_drift(chunk, t_ns, T_base_tcp)
+            self._check_drift(chunk, t_ns, T_base_tcp, run.approval)
         positions, rotations = path.knots(chunk)
         positions, clamped = clamp(positions)
         times = self._times(chunk)
@@ -221,10 +225,12 @@ class Player:
             ahead = to_seconds(chunk.t0_ns - t_ns)
             raise RefusalError("", f"chunk {chunk.id}: its observation lies {ahead:.3f} s ahead of the arm's time")
 
-    def _check_drift(self, chunk: ActionChunk, t_ns: int, T_base_tcp: Pose) -> None:
+    def _check_drift(self, chunk: ActionChunk, t_ns: int, T_base_tcp: Pose, looking: float) -> None:
+        """`looking` [s] that a person may have looked at it."""
         age, most = to_seconds(t_ns - chunk.t0_ns), self._execution.max_drift
-        if age > self._execution.max_age:
-            raise RefusalError("F04", f"chunk {chunk.id} is {age:.1f} s old, allowed are {self._execution.max_age} s")
+        oldest = self._execution.max_age + looking
+        if age > oldest:
+            raise RefusalError("F04", f"chunk {chunk.id} is {age:.1f} s old, allowed are {oldest} s")
         moved, turned = distance(chunk.T_base_tcp_t0, T_base_tcp)
         if moved > most[0] or turned > most[1]:
             raise RefusalError(
@@ -345,7 +351,7 @@ class Player:
             return playing is None and settled is not None and t_ns - settled >= to_ns(self._execution.settle_time)
         if playing is None or playing.rate_change != 0.0 or playing.ended:
             return True
-        return playing.step + 1 - playing.first >= self._execution.replan_steps
+        return playing.step + 1 - playing.first >= (run.replan_steps or self._execution.replan_steps)
 
     def _timed_out(self, run: StartPolicy, t_ns: int) -> bool:
         return bool(run.duration) and t_ns - self._started_ns >= to_ns(run.duration)
@@ -367,7 +373,7 @@ class Player:
         if late and not self._warned:
             self._warned = True
             events.append(Event(t_ns, "warning", "no new chunk before the last usable step: slowing down", "F05"))
-        patience = self._execution.chunk_timeout if run.mode is Mode.OVERLAP else self._execution.max_age
+        patience = self._execution.chunk_timeout if run.mode is Mode.OVERLAP else self._execution.max_age + run.approval
         if waited >= patience and not self._failed:
             self._failed = True
             events.append(Event(t_ns, "error", f"no chunk for {waited:.1f} s", "F05", {"waited": waited}))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
@@ -59,7 +60,8 @@ class LabelEmbedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
 
     def forward(self, label: Tensor) -> Tensor:
-        return self.layers(sinusoids(self.stretch * label, self.width))
+        waves = sinusoids(self.stretch * label, self.width)
+        return self.layers(waves.to(self.layers.get_parameter("0.weight").dtype))
 
 
 class _Convolution(nn.Sequential):
@@ -152,6 +154,13 @@ class ActionUNet(nn.Module):
 
 def _known(prefix: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=prefix.device) < prefix[:, None]
+
+
+def committed(rows: ArrayLike, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Known first steps (k, w) in a chunk `like` (1, n, w) this one, and how many they are (1,)."""
+    known, chunk = torch.as_tensor(rows).to(like), torch.zeros_like(like)
+    chunk[0, : len(known)] = known
+    return chunk, torch.tensor([len(known)], device=like.device)
 
 
 def action_loss(answer: Answer, actions: Tensor, prefix: Tensor, mean: float = 0.0, std: float = 1.6) -> Tensor:

@@ -18,12 +18,16 @@ PATIENCE = 0.5  # [s] of waiting for a complete moment before the request is rej
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One wish for a chunk; every image must have been acquired at `not_before_ns` [Kinema time] or later."""
+    """One wish for a chunk; every image must have been acquired at `not_before_ns` [Kinema time] or later.
+
+    `approval`: a person will look at the chunk, and at the video that goes with it, before it is played.
+    """
 
     id: int
     run: int
     not_before_ns: int
     text: str
+    approval: bool = False
 
 
 def committed_steps(playing: ActionChunk, step: int, count: int) -> ActionChunk | None:
@@ -50,10 +54,7 @@ def _nearer(a: Truth, b: Truth, fraction: float) -> Truth:
 
 
 class Assembler:
-    """Holds the streams of one policy and at most one open request.
-
-    `playing` is what the executor plays at the moment: the chunk and its step, for the committed prefix.
-    """
+    """Holds the streams of one policy and at most one open request."""
 
     def __init__(self, spec: ObservationSpec, goal_image: Image | None = None) -> None:
         if spec.goal_image and goal_image is None:
@@ -61,9 +62,9 @@ class Assembler:
         self.spec = spec
         self.buffers = Buffers(spec.cameras)
         self.truth: StampedBuffer[Truth] = StampedBuffer("simulator truth")
-        self.playing: tuple[ActionChunk, int] | None = None
         self.request: Request | None = None
         self._goal_image = goal_image
+        self._playing: tuple[ActionChunk, int] | None = None
         self._since_ns = 0
 
     def open(self, request: Request, now_ns: int) -> None:
@@ -73,6 +74,10 @@ class Assembler:
 
     def withdraw(self) -> None:
         self.request = None
+
+    def plays(self, chunk: ActionChunk | None, step: int, steps_left: int) -> None:
+        """What the executor plays at the moment, for the committed prefix: the step of a chunk, and how many follow."""
+        self._playing = None if chunk is None else (dataclasses.replace(chunk, executable=step + 1 + steps_left), step)
 
     def observe(self, now_ns: int) -> Observation | None:
         """The observation that answers the open request, or None while its moment has not come.
@@ -105,8 +110,8 @@ class Assembler:
 
     def _assemble(self, stamp_ns: int, text: str) -> Observation:
         committed = None
-        if self.spec.committed_prefix and self.playing is not None:
-            committed = committed_steps(*self.playing, self.spec.committed_prefix)
+        if self.spec.committed_prefix and self._playing is not None:
+            committed = committed_steps(*self._playing, self.spec.committed_prefix)
         truth = self.truth.at(stamp_ns, _nearer) if self.spec.simulator_truth else None
         return assemble(
             self.spec, self.buffers, stamp_ns, text=text, committed=committed, goal_image=self._goal_image, truth=truth

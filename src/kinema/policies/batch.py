@@ -10,18 +10,22 @@ class Batch:
     """b moments t of a data set.
 
     now      (b, cameras, height, width, 3) uint8 RGB: the images at t, cameras in the checkpoint's order
+    state    (b, 10) float32: the tool's at t, as `kinema.policies.tool_state` has it; None: video alone
     future   (b, cameras, frames, height, width, 3) uint8 RGB: what came of them, one every `stride` steps, the first
              `stride` steps after t; None where no video is wanted
     text     b times the task in words
     actions  (b, horizon, 11) float32, normalised: the steps of the chunk that was right at t; None: video alone
+    glimpse  (b, length) float32: what a look that learns no more sees at t (`Look.glimpse`); None: look at `now`
     prefix   (b,) int64: how many of the first steps are committed already, given as a condition and not to be learned
     """
 
     now: Tensor
+    state: Tensor | None
     future: Tensor | None
     text: tuple[str, ...]
     actions: Tensor | None
     prefix: Tensor
+    glimpse: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.now)

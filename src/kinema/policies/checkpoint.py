@@ -37,6 +37,7 @@ class Checkpoint(pydantic.BaseModel):
     dataset             fingerprint of the data set
     calibration_origin  of its episodes: `measured`, `simulator truth`
     latency             [s] to declare in lockstep, by inference mode
+    executed            steps between two observations that it does best with, as evaluation chose; 0: nobody has
     training            how it was trained: for people and for tables
     weights             SHA-256 of the weights' file; `save` fills it in
     """
@@ -52,13 +53,15 @@ class Checkpoint(pydantic.BaseModel):
     dataset: str
     calibration_origin: tuple[str, ...]
     latency: dict[str, float]
+    executed: int = pydantic.Field(default=0, ge=0)
     training: dict[str, pydantic.JsonValue]
     weights: str = ""
 
     @property
     def hash(self) -> str:
-        """SHA-256 of all this, and so of the weights too."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all this, and so of the weights too; not of `executed`: it is chosen by results kept under it."""
+        known = self.model_dump(mode="json", exclude={"executed"})
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def configured(self, model: type[Model], folder: Path) -> Model:
         """`config` as the policy's own configuration; raises CheckpointError naming the key that doesn't fit."""

@@ -1,17 +1,23 @@
 """One camera's image as a vector: a residual network that keeps where things are.
 
 He et al. 2016, "Deep Residual Learning", with group normalisation in place of batch normalisation (Wu and He 2018), so
-that a moving average of the weights is a network of its own (Chi et al. 2023, "Diffusion Policy", section III-D). In
-every block a text may say what to look at (FiLM, Perez et al. 2018; Brohan et al. 2022, "RT-1"). The last map is read
-as keypoints, the expected position in each of some maps (Finn et al. 2016, "Deep Spatial Autoencoders"), or whole.
+that a moving average of the weights is a network of its own (Chi et al. 2023, "Diffusion Policy", section III-D). The
+last map is read as keypoints, the expected position in each of some maps (Finn et al. 2016, "Deep Spatial
+Autoencoders"), or whole.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+import pydantic
 import torch
 from torch import Tensor, nn
+
+from kinema.policies import tool_state
+from kinema.policies.text import Clip, ClipConfig, WordsConfig, encoder
+from kinema.policies.tool_state import ToolState
 
 _PER_GROUP = 8  # channels that are normalised together, at most half of all
 
@@ -36,33 +42,37 @@ class ImageEncoderConfig:
 
 
 RESNET_18 = ImageEncoderConfig()
-SMALL = ImageEncoderConfig(
-    stem=24, pool=False, channels=(32, 48, 64), strides=(2, 2, 1), blocks=1, reading="whole", features=128
-)
+_CLIP = ClipConfig()
 
 
-def _norm(channels: int) -> nn.GroupNorm:
+@dataclass(frozen=True, slots=True)
+class EncodersConfig:
+    """An image encoder for each camera beside a text's vector; `state`: the tool's is known, too."""
+
+    kind: Literal["encoders"] = "encoders"
+    image: ImageEncoderConfig = RESNET_18
+    text: Annotated[WordsConfig | ClipConfig, pydantic.Field(discriminator="kind")] = _CLIP
+    state: bool = True
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Groups of 8 channels, at least two groups."""
     return nn.GroupNorm(max(channels // _PER_GROUP, 2), channels)
 
 
 class _Residual(nn.Module):
-    """Two convolutions beside a short cut; a text scales and shifts the channels between them."""
+    """Two convolutions beside a short cut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, text: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.before = nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), _norm(outputs))
-        self.after = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), _norm(outputs))
+        self.before = nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), norm(outputs))
+        self.after = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), norm(outputs))
         self.skip: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
-            self.skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), _norm(outputs))
-        self.film = nn.Linear(text, 2 * outputs) if text else None
+            self.skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
 
-    def forward(self, x: Tensor, text: Tensor | None) -> Tensor:
-        inner = self.before(x)
-        if self.film is not None:
-            scale, shift = self.film(text)[..., None, None].chunk(2, dim=1)
-            inner = (1 + scale) * inner + shift
-        return torch.relu(self.after(torch.relu(inner)) + self.skip(x))
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.after(torch.relu(self.before(x))) + self.skip(x))
 
 
 class _Keypoints(nn.Module):
@@ -82,17 +92,17 @@ class _Keypoints(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Images (b, 3, height, width), -1 to 1, as vectors (b, features), given a text (b, text) that says what to see."""
+    """Images (b, 3, height, width), -1 to 1, as vectors (b, features)."""
 
-    def __init__(self, config: ImageEncoderConfig, image_size: tuple[int, int], text: int = 0) -> None:
-        """`image_size` width, height [px]; `text` is the length of its vector, 0: there is none."""
+    def __init__(self, config: ImageEncoderConfig, image_size: tuple[int, int]) -> None:
+        """`image_size` width, height [px]."""
         super().__init__()
-        stem = [nn.Conv2d(3, config.stem, 7, 2, 3, bias=False), _norm(config.stem), nn.ReLU()]
+        stem = [nn.Conv2d(3, config.stem, 7, 2, 3, bias=False), norm(config.stem), nn.ReLU()]
         self.stem = nn.Sequential(*stem, *([nn.MaxPool2d(3, 2, 1)] if config.pool else []))
         self.blocks, before = nn.ModuleList(), config.stem
         for channels, stride in zip(config.channels, config.strides, strict=True):
             for index in range(config.blocks):
-                self.blocks.append(_Residual(before, channels, 1 if index else stride, text))
+                self.blocks.append(_Residual(before, channels, 1 if index else stride))
                 before = channels
         shrinks = (2, *((2,) if config.pool else ()), *config.strides)
         height, width = (_shrunk(side, shrinks) for side in (image_size[1], image_size[0]))
@@ -102,11 +112,39 @@ class ImageEncoder(nn.Module):
             reading, count = _Keypoints(config.maps, height, width), 2 * config.maps
         self.read = nn.Sequential(nn.Conv2d(before, config.maps, 1), reading, nn.Linear(count, config.features))
 
-    def forward(self, images: Tensor, text: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)
         for block in self.blocks:
-            x = block(x, text)
+            x = block(x)
         return self.read(x)
+
+
+class Encoders(nn.Module):
+    """Images, a text and the tool's state as one vector: what each camera saw, side by side (Chi et al. 2023)."""
+
+    def __init__(self, config: EncodersConfig, cameras: int, image_size: tuple[int, int]) -> None:
+        """`image_size` width, height [px] of every image."""
+        super().__init__()
+        self.text = encoder(config.text)
+        self.views = nn.ModuleList(ImageEncoder(config.image, image_size) for _ in range(cameras))
+        self.state = ToolState() if config.state else None
+        known = tool_state.WIDTH if config.state else 0
+        self.features = cameras * config.image.features + config.text.width + known
+
+    def load_pretrained(self) -> None:
+        """What a training begins with; raises CheckpointError naming the files that are missing."""
+        if isinstance(self.text, Clip):
+            self.text.load_pretrained()
+
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """(b, width) of b texts; raises ObservationError for one that is empty or too long."""
+        return self.text(texts)
+
+    def forward(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
+        """(b, features) of images (b, cameras, 3, height, width), -1 to 1, read texts, states (b, 10) of the tool."""
+        seen = [view(images[:, i]) for i, view in enumerate(self.views)]
+        seen += [self.state(state)] if self.state is not None else []
+        return torch.cat([*seen, told], dim=1)
 
 
 def _shrunk(side: int, strides: tuple[int, ...]) -> int:

@@ -35,3 +35,12 @@ def newest(observation: Observation, cameras: Sequence[str], size: tuple[int, in
 def signal(images: Tensor) -> Tensor:
     """Images (..., height, width, 3) uint8 as (..., 3, height, width) float32 from -1 to 1."""
     return images.movedim(-1, -3).float() / 127.5 - 1.0
+
+
+def fixed(cameras: int, size: tuple[int, int], cell: int = 8) -> Tensor:
+    """Images (cameras, height, width, 3) uint8, always the same: coloured squares, that no network saw in training."""
+    width, height = size
+    generator = torch.Generator().manual_seed(0)
+    shape = (cameras, -(-height // cell), -(-width // cell), 3)
+    squares = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    return squares.repeat_interleave(cell, 1).repeat_interleave(cell, 2)[:, :height, :width]

@@ -6,9 +6,9 @@ A policy is imported when it is asked for, so that naming one costs nothing.
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from kinema.errors import CheckpointError, ConfigError
 from kinema.interfaces import Policy
@@ -18,11 +18,24 @@ POLICIES = {
     "replay": "kinema.policies.replay:load",
     "random": "kinema.policies.chance:load",
 }
-LEARNED = {  # by the kind that a checkpoint is of; called with its folder
-    "diffusion_policy": "kinema.policies.diffusion_policy.policy:load",
-    "video_policy": "kinema.policies.video_policy.policy:load",
+LEARNED = {  # by the kind that a checkpoint is of: modules as `Learned` describes them
+    "diffusion_policy": "kinema.policies.diffusion_policy.policy",
+    "video_policy": "kinema.policies.video_policy.policy",
 }
 SIMULATOR_ONLY = frozenset({"demonstrator"})  # what may see the simulator's truth; never a learned policy
+
+
+class Learned(Protocol):
+    """The module of a learned policy.
+
+    load     the policy in a checkpoint's folder, with its own options
+    network  its network on a device: `network(folder, device)`
+    probe    `probe(facts, network, mode, run)`: what a prediction at a fixed moment comes to, through what runs parts
+    """
+
+    load: Callable[..., Policy]
+    network: Callable[[Path, str], Any]
+    probe: Callable[..., Mapping[str, Any]]
 
 
 def make(name: str, **options: Any) -> Policy:
@@ -43,24 +56,25 @@ def make(name: str, **options: Any) -> Policy:
 
 def _maker(name: str) -> Callable[..., Policy]:
     if name in POLICIES:
-        return _imported(POLICIES[name])
+        module, _, attribute = POLICIES[name].partition(":")
+        maker: Callable[..., Policy] = getattr(importlib.import_module(module), attribute)
+        return maker
     folder = Path(name)
     if not folder.is_dir():
         raise ConfigError(
             f"policy {name!r} is not known; allowed: {', '.join(POLICIES)}, or the folder of a checkpoint"
         )
+    return functools.partial(learned(folder).load, folder)
+
+
+def learned(folder: Path) -> Learned:
+    """What makes the policy of a checkpoint's kind; raises CheckpointError naming the kinds that there are."""
     from kinema.policies import checkpoint  # seconds to import: only who wants a learned policy waits for torch
 
     kind = checkpoint.read(folder).kind
     if kind not in LEARNED:
         raise CheckpointError(f"{folder}: is of kind {kind!r}; allowed: {', '.join(LEARNED)}")
-    return functools.partial(_imported(LEARNED[kind]), folder)
-
-
-def _imported(target: str) -> Callable[..., Policy]:
-    module, _, attribute = target.partition(":")
-    maker: Callable[..., Policy] = getattr(importlib.import_module(module), attribute)
-    return maker
+    return cast(Learned, importlib.import_module(LEARNED[kind]))
 
 
 def check_sight(policy: Policy) -> None:

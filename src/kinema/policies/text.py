@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from kinema.errors import CheckpointError, ObservationError
 
-_SIGNS = 128  # numbers of a word before anything is learned
+FIXED = "put the red block into the blue bowl"  # of the fixed moment that engines are measured at
+SIGNS = 128  # numbers of a word before anything is learned
 _PUBLISHED = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
 
@@ -60,25 +61,31 @@ class Words(nn.Module):
     def __init__(self, config: WordsConfig) -> None:
         super().__init__()
         self.config = config
-        self.word = nn.Linear(_SIGNS, config.width)
+        self.word = nn.Linear(SIGNS, config.width)
         self.read = nn.GRU(config.width, config.width, batch_first=True)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """(b, width) of b texts; raises ObservationError for one that is empty or too long."""
-        words = [re.findall(r"[^\W_]+", text.casefold()) for text in texts]
-        for text, found in zip(texts, words, strict=True):
-            if not 1 <= len(found) <= self.config.longest:
-                raise _too_long(text, len(found), self.config.longest, "words")
-        signs = [torch.stack([_signs(word) for word in found]) for found in words]
-        padded = nn.utils.rnn.pad_sequence(signs, batch_first=True).to(self.word.weight)
+        words = [split(text, self.config.longest) for text in texts]
+        tables = [torch.stack([signs(word) for word in found]) for found in words]
+        padded = nn.utils.rnn.pad_sequence(tables, batch_first=True).to(self.word.weight)
         states, _ = self.read(self.word(padded))
         last = torch.tensor([len(found) - 1 for found in words], device=states.device)
         return states[torch.arange(len(words), device=states.device), last]
 
 
+def split(text: str, longest: int) -> list[str]:
+    """The words of a text; raises ObservationError for one that is empty or has more than `longest`."""
+    found = re.findall(r"[^\W_]+", text.casefold())
+    if not 1 <= len(found) <= longest:
+        raise _too_long(text, len(found), longest, "words")
+    return found
+
+
 @functools.lru_cache(maxsize=4096)
-def _signs(word: str) -> Tensor:
-    digest = hashlib.shake_128(word.encode()).digest(_SIGNS // 8)
+def signs(word: str) -> Tensor:
+    """(SIGNS,) numbers, 1 or -1, of a word's own hash."""
+    digest = hashlib.shake_128(word.encode()).digest(SIGNS // 8)
     return torch.tensor([1.0 if byte >> bit & 1 else -1.0 for byte in digest for bit in range(8)])
 
 

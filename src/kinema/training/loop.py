@@ -21,12 +21,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from kinema.errors import TrainingError
-from kinema.policies.batch import Batch
 from kinema.training.plan import Plan
 
-BatchOf = Callable[
-    [int, int], Batch
-]  # of a step and a piece, 0 <= piece < `Plan.pieces`: what this process learns from
+# of a step and a piece, 0 <= piece < `Plan.pieces`: what this process learns from, as the model's `loss` takes it
+BatchOf = Callable[[int, int], Any]
 
 REPORT = 20  # steps that one report is the mean of
 
@@ -34,7 +32,7 @@ REPORT = 20  # steps that one report is the mean of
 class Trainable(Protocol):
     """What a model (an `nn.Module`) has for its training."""
 
-    def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+    def loss(self, batch: Any, stage: str) -> dict[str, Tensor]:
         """Terms of the loss by name, weighted; their sum is descended."""
         ...
 
@@ -50,7 +48,7 @@ class Watcher:
         """`losses`: means since the last report; `step`: how many are done."""
 
     def looked(self, step: int, model: nn.Module) -> None:
-        """Every `Plan.look` steps and at the end; the model has its averaged weights."""
+        """Every `Plan.measure` steps and at the end; the model has its averaged weights."""
 
 
 # ---- parts
@@ -63,7 +61,7 @@ class _Loss(nn.Module):
         super().__init__()
         self.model, self.stage = model, stage
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Any) -> dict[str, Tensor]:
         return self.model.loss(batch, self.stage)
 
 
@@ -115,10 +113,10 @@ def _repeatable() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _ahead(batch_of: BatchOf, step: int, pieces: int) -> Generator[list[Batch]]:
+def _ahead(batch_of: BatchOf, step: int, pieces: int) -> Generator[list[Any]]:
     """The pieces of every step from `step` on; the next step's are made while one is learned from."""
 
-    def make(step: int) -> list[Batch]:
+    def make(step: int) -> list[Any]:
         return [batch_of(step, piece) for piece in range(pieces)]
 
     with ThreadPoolExecutor(1) as maker:
@@ -194,7 +192,7 @@ class Training:
                     watcher.reported(self.step, progress, rate, self._losses())
                 if last or self.step % plan.save == 0:
                     self._save()
-                if not last and self.step % plan.look == 0:
+                if not last and self.step % plan.measure == 0:
                     self._look(watcher)
         if progress >= 1.0:
             self._look(watcher)
@@ -214,7 +212,7 @@ class Training:
             progress, stopped = self._accelerator.gather(mine).amax(0).tolist()
         return progress, bool(stopped)
 
-    def _advance(self, pieces: Sequence[Batch], rate: float) -> None:
+    def _advance(self, pieces: Sequence[Any], rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         self._optimizer.zero_grad()

@@ -18,7 +18,7 @@ class Plan:
     minutes  a time limit: the rate falls by the clock where that is ahead of the steps; 0: none
     decay    of weights, but for biases and norms; clip: the longest a gradient may be
     average  how much of the moving average of the weights stays at a step, at most; it is what is evaluated and saved
-    save, look  steps between two states on the disk, and between two looks at how well it does
+    save, measure  steps between two states on the disk, and between two looks at how well it does
     """
 
     stage: str
@@ -33,11 +33,11 @@ class Plan:
     clip: float = 1.0
     average: float = 0.999
     save: int = 500
-    look: int = 500
+    measure: int = 500
 
     def __post_init__(self) -> None:
         """Raises TrainingError naming what is out of its range."""
-        least = {"steps": 1, "batch": 1, "pieces": 1, "warm_up": 1, "save": 1, "look": 1, "rate": 0, "average": 0}
+        least = {"steps": 1, "batch": 1, "pieces": 1, "warm_up": 1, "save": 1, "measure": 1, "rate": 0, "average": 0}
         for name, allowed in least.items():
             if getattr(self, name) < allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)}; at least {allowed} is allowed")

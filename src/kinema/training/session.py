@@ -24,7 +24,7 @@ from kinema.training.windows import Framing, Windows, draw, split, spread
 STATE, CHECKPOINT = "state.pt", "checkpoint"  # in a training's folder
 
 _FITTED, _PORTION = 512, 64  # moments that what isn't learned is fitted to, so many at a time
-_FREE = ("pieces", "save", "look")  # parts of a plan that may be others when a training goes on
+_FREE = ("pieces", "save", "measure")  # parts of a plan that may be others when a training goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Order:
     data        shards; videos: more of them, of which only images and texts are looked at, in the stage `video`
     config      YAML file with the network's configuration, or None: the size's own
     begin       a checkpoint to go on from, or None
+    look        folder of a look that knows what words mean, or None
     published   begin with published weights where the size has such
     held_out    [-] share of the data's episodes that nothing is learned from
     executable  how many of a chunk's steps the policy may have played
@@ -48,6 +49,7 @@ class Order:
     videos: tuple[Path, ...] = ()
     config: Path | None = None
     begin: Path | None = None
+    look: Path | None = None
     published: bool = True
     cameras: tuple[str, ...] = ("gripper", "left", "right")
     held_out: float = 0.05
@@ -66,12 +68,17 @@ class Session:
         if self._videos and order.stage != "video":
             raise TrainingError(f"videos without actions are for the stage 'video', not for {order.stage!r}")
         torch.manual_seed(plan.seed)
+        self._look = ""  # SHA-256 of the look that it began with
         self._before, self.model = self._network()
         self.space = self._space()
         self.windows, self.held_out = self._windows()
         state = folder / STATE
-        if not state.exists() and self._before is None:
+        if not state.exists():
             self._prepare()
+        if getattr(self.model, "still", False) and order.stage != "video":
+            for windows in (self.windows, self.held_out):
+                windows.glimpse(self.model.eval().glimpse)
+            self.model.train()
         self.training = Training(self.model, plan, accelerator, state, self._told())
 
     def run(self, watcher: Watcher, stopped: Callable[[], bool] = lambda: False) -> bool:
@@ -100,6 +107,7 @@ class Session:
                 "precision": self._accelerator.mixed_precision,
                 "moments": len(self.windows),
                 "videos": [data.fingerprint for data in self._videos],
+                "look": self._look,
                 "held_out": {name: round(value, 4) for name, value in measured.items()},
                 "before": {"hash": before.hash, "training": before.training} if before else None,
             },
@@ -117,14 +125,19 @@ class Session:
             made = stages.fresh(order.kind, order.size, order.config, len(order.cameras), size)
             if order.published and hasattr(made, "load_pretrained"):
                 made.load_pretrained()
-            return None, made
+            return None, self._given_look(made)
         facts, made = stages.restored(order.begin, order.kind)
         if (facts.cameras, facts.image_size) != (order.cameras, size):
             raise TrainingError(
                 f"{order.begin}: sees {', '.join(facts.cameras)} in {facts.image_size} px, "
                 f"the data are of {', '.join(order.cameras)} in {size} px"
             )
-        return facts, made
+        return facts, self._given_look(made)
+
+    def _given_look(self, made: Any) -> Any:
+        if self.order.look is not None:
+            self._look = stages.begin_look(made, self.order.look)
+        return made
 
     def _space(self) -> ActionSpace:
         """How actions are meant: as the checkpoint before learned them, or by the data's statistics."""
@@ -152,9 +165,15 @@ class Session:
         )
 
     def _prepare(self) -> None:
-        """Fit what the network doesn't learn by steps."""
+        """Fit what the network doesn't learn by steps, unless a training before has."""
+        before = self._before
+        if before is not None and before.training["stage"] != "video":
+            return
         moments = spread(len(self.windows), _FITTED, self.windows.framing)
         batches = [self.windows.batch(portion) for portion in moments.portions(_PORTION)]
+        if before is not None:  # which saw no tool
+            self.model.acquaint(batches)
+            return
         self.model.prepare(batches, sorted({text for batch in batches for text in batch.text}))
 
     def _batch(self, step: int, piece: int) -> Batch:
@@ -174,6 +193,7 @@ class Session:
             "data": self._data.fingerprint,
             "videos": [data.fingerprint for data in self._videos],
             "begin": self._before.hash if self._before else None,
+            "look": self._look,
             "held_out": order.held_out,
             "executable": order.executable,
             "precision": self._accelerator.mixed_precision,

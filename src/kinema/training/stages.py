@@ -11,9 +11,10 @@ from typing import Any
 
 from kinema import yaml_file
 from kinema.errors import CheckpointError, ConfigError, TrainingError
-from kinema.policies import checkpoint
+from kinema.policies import checkpoint, look_file
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
+from kinema.policies.look import Look
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
 
@@ -36,7 +37,7 @@ class Recipe:
     steps: int
     warm_up: int = 200
     average: float = 0.999
-    shift: float = 0.04
+    shift: float = 0.016
 
 
 RECIPES = {  # by kind, size and stage
@@ -66,6 +67,13 @@ def fresh(kind: str, size: str, file: Path | None, cameras: int, image_size: tup
     config, model = _NETWORKS[kind]
     wanted = yaml_file.read(file, config, ConfigError) if file else getattr(config, size)()
     return model(wanted, cameras, image_size)
+
+
+def begin_look(model: Any, folder: Path) -> str:
+    """Give a network the look that `kinema ground` made; returns its SHA-256. Raises TrainingError, CheckpointError."""
+    if not isinstance(getattr(model, "look", None), Look):
+        raise TrainingError(f"{folder}: this network has no look that it could be given to")
+    return look_file.restore(model.look, folder)
 
 
 def restored(folder: Path, kind: str) -> tuple[Checkpoint, Any]:

@@ -9,7 +9,7 @@ import concurrent.futures
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from kinema.episodes.shards import ShardDataset
 from kinema.errors import EpisodeError
+from kinema.policies import tool_state
 from kinema.policies.actions import ActionSpace
 from kinema.policies.batch import Batch
 
@@ -84,7 +85,12 @@ def _order(moments: int, seed: int, epoch: int) -> Rows:
 def spread(moments: int, count: int, framing: Framing) -> Draw:
     """Up to `count` moments evenly over all, as they are: for measuring."""
     rows = np.unique(np.linspace(0, moments - 1, min(count, moments)).round().astype(np.int64))
-    return Draw(rows, np.zeros((len(rows), len(framing.cameras), 2), np.int64), np.zeros(len(rows), np.int64))
+    return Draw(rows, *_plain(len(rows), framing))
+
+
+def _plain(count: int, framing: Framing) -> tuple[Rows, Rows]:
+    """No shift, no prefix."""
+    return np.zeros((count, len(framing.cameras), 2), np.int64), np.zeros(count, np.int64)
 
 
 def split(data: ShardDataset, share: float) -> tuple[list[int], list[int]]:
@@ -160,6 +166,7 @@ class Windows:
         self._texts = [
             data.text(episode) for (data, episode), n in zip(episodes, lengths, strict=True) for _ in range(n - 1)
         ]
+        self._state = None if space is None else _states(episodes).to(self._device)
         self._actions = None if space is None else _actions(episodes, space).to(self._device)
         width, height = self.size
         needed = int(lengths.sum()) * len(framing.cameras) * width * height * 3
@@ -167,8 +174,17 @@ class Windows:
         if needed <= (_SHARE * _free(self._device) if memory is None else 1e9 * memory):
             self._images = self._decode_all(int(lengths.sum()))
 
+        self._glimpses: Tensor | None = None
+
     def __len__(self) -> int:
         return len(self._steps)
+
+    def glimpse(self, see: Callable[[Batch], Tensor]) -> None:
+        """Have `see` look at every moment once, as it is; batches have what it saw from now on."""
+        rows = (
+            Draw(np.arange(some.start, some.stop), *_plain(len(some), self.framing)) for some in _chunks(len(self), 64)
+        )
+        self._glimpses = torch.cat([see(self.batch(drawn)) for drawn in rows])
 
     def batch(self, drawn: Draw) -> Batch:
         """The moments drawn, on the device."""
@@ -179,14 +195,16 @@ class Windows:
         if images is None:
             needed, steps = np.unique(steps, return_inverse=True)
             images = self._source.decode(needed).to(self._device)
-        shift = torch.from_numpy(drawn.shift).to(self._device)
+        shift, mine = (torch.from_numpy(part).to(self._device) for part in (drawn.shift, rows))
         cut = _cut(images, torch.from_numpy(steps).to(self._device), shift)
         return Batch(
             now=cut[:, 0],
+            state=None if self._state is None else self._state[mine],
             future=cut[:, 1:].transpose(1, 2) if self.framing.frames else None,
             text=tuple(self._texts[row] for row in rows),
-            actions=None if self._actions is None else self._actions[torch.from_numpy(rows).to(self._device)],
+            actions=None if self._actions is None else self._actions[mine],
             prefix=torch.from_numpy(drawn.prefix).to(self._device),
+            glimpse=None if self._glimpses is None else self._glimpses[mine],
         )
 
     def _decode_all(self, steps: int) -> Tensor:
@@ -208,6 +226,12 @@ def _free(device: torch.device) -> int:
 
 def _chunks(count: int, size: int) -> Iterator[range]:
     return (range(begin, min(begin + size, count)) for begin in range(0, count, size))
+
+
+def _states(episodes: Sequence[tuple[ShardDataset, int]]) -> Tensor:
+    """(moments, 10) float32."""
+    rows = [tool_state.recorded(data.state(episode)[:-1]) for data, episode in episodes]
+    return torch.from_numpy(np.concatenate(rows))
 
 
 def _actions(episodes: Sequence[tuple[ShardDataset, int]], space: ActionSpace) -> Tensor:

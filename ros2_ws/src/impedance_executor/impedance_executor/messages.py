@@ -16,6 +16,7 @@ from kinema_ros.convert import header, pose_msg, transform_msg
 
 _PATH_WIDTH = 0.004  # [m]
 _BLUE = ColorRGBA(r=0.1, g=0.45, b=0.9, a=1.0)
+_VIOLET = ColorRGBA(r=0.44, g=0.28, b=0.91, a=1.0)
 _GREY = ColorRGBA(r=0.5, g=0.5, b=0.5, a=0.25)
 
 
@@ -31,14 +32,20 @@ def event_msg(event: Event) -> ExecutorEvent:
     )
 
 
-def planned_path(chunk: ActionChunk) -> MarkerArray:
-    """The targets that may be played, as a line in base_link."""
+def path(chunk: ActionChunk, ns: str) -> MarkerArray:
+    """The targets that may be played, as a line in base_link: blue a `planned_path`, violet a `proposed_path`."""
     T = chunk.T_base_tcp_t0.matrix @ chunk.T_rel[: chunk.executable]
-    line = Marker(header=header(chunk.t0_ns, BASE), ns="planned_path", id=0, type=Marker.LINE_STRIP, color=_BLUE)
+    colour = _BLUE if ns == "planned_path" else _VIOLET
+    line = Marker(header=header(chunk.t0_ns, BASE), ns=ns, id=0, type=Marker.LINE_STRIP, color=colour)
     line.pose = pose_msg(Pose.identity())
     line.scale.x = _PATH_WIDTH
     line.points = [Point(x=x, y=y, z=z) for x, y, z in T[:, :3, 3].tolist()]
     return MarkerArray(markers=[line])
+
+
+def no_path(ns: str) -> MarkerArray:
+    """Takes a path away."""
+    return MarkerArray(markers=[Marker(header=header(0, BASE), ns=ns, id=0, action=Marker.DELETE)])
 
 
 def workspace_box(stamp_ns: int, low: Array, high: Array) -> MarkerArray:

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from geometry_msgs.msg import Twist
 from kinema_interfaces.action import RunPolicy
-from kinema_interfaces.msg import ActionChunk as ActionChunkMsg, ExecutorState, PolicyRequest, PolicyTiming, Task
+from kinema_interfaces.msg import (
+    ActionChunk as ActionChunkMsg,
+    ExecutorState,
+    PolicyInfo,
+    PolicyRequest,
+    PolicyTiming,
+    Task,
+)
 from kinema_interfaces.srv import Jog, MarkOutcome, MoveJaw, SetTask
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -21,6 +28,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from impedance_executor import messages
+from impedance_executor.approval import Approval
 from kinema import cell_file, paths, records, robots
 from kinema.apps.clients import LoopClient, LoopStatistics
 from kinema.apps.telemetry import Telemetry
@@ -28,8 +36,9 @@ from kinema.chunk import ActionChunk
 from kinema.clock import now_ns, to_ns, to_seconds
 from kinema.control import messages as orders
 from kinema.control.messages import Event, Mode, Order, State
+from kinema.control.pacing import Pace, Tempo, pace
 from kinema.episodes.audit import AuditLog
-from kinema.errors import ChunkError, DeviceError, KinemaError, OwnershipError
+from kinema.errors import ChunkError, ConfigError, DeviceError, KinemaError, OwnershipError
 from kinema.frames import BASE, LinkFrames
 from kinema.geometry import Pose, distance
 from kinema.ring import RingReader
@@ -74,7 +83,8 @@ class ExecutorNode(Node):
         Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
         Parameter("robot", "virtual_ur5e", "which robot stands in the cell"),
         Parameter("run_dir", "runs/latest", "folder of the audit log; relative to the checkout"),
-        Parameter("uses_force", True, "hold when the load cell is stale during a policy run (F13)"),
+        Parameter("require_approval", False, "every chunk waits for approve or reject before anything moves"),
+        Parameter("approval_timeout", 60.0, "[s] that a chunk waits, then another one is asked for", 1.0, 3600.0),
     )
 
     # ---- lifecycle
@@ -99,6 +109,8 @@ class ExecutorNode(Node):
         self._runs = 0
         self._run: _Run | None = None
         self._chunks: dict[int, ActionChunk] = {}
+        self._policy: PolicyInfo | None = None
+        self._approval: Approval | None = None
         self._gone = ""
         self._make_topics()
         self._make_services()
@@ -108,6 +120,8 @@ class ExecutorNode(Node):
         self._tf_static.publish(convert.transforms_msg(stamp_ns, ("world", BASE, Pose.identity()), *self._frames.fixed))
         self._description.publish(String(data=urdf(self.value("robot"))))
         self._task_out.publish(Task(header=convert.header(stamp_ns), text=self._task))
+        if self._approval:
+            self._approval.show()
 
     def cleanup(self) -> None:
         for name in ("_loop", "_audit", "_actions"):
@@ -129,6 +143,7 @@ class ExecutorNode(Node):
         self._task_out = self.outlet("task")
         self.listen("policy/chunk", self._take_chunk)
         self.listen("policy/timing", self._take_timing)
+        self.listen("policy/info", lambda message: setattr(self, "_policy", message))
         self.every(_FAST, self._poll)
         self.watch("control loop", self._health)
 
@@ -149,6 +164,8 @@ class ExecutorNode(Node):
         self.serve(MoveJaw, "~/move_jaw", self._move_jaw)
         self.serve(SetTask, "~/set_task", self._set_task)
         self.serve(MarkOutcome, "~/mark_outcome", self._mark_outcome)
+        if self.value("require_approval"):
+            self._approval = Approval(self, self.value("approval_timeout"), self._path, self._record, self._send_on)
         self._actions = ActionServer(
             self,
             RunPolicy,
@@ -233,13 +250,22 @@ class ExecutorNode(Node):
                 names = ", ".join(sorted(source.node_name for source in sources))
                 raise OwnershipError(f"policy/chunk has {len(sources)} sources: {names}; allowed is one")
             chunk, request = convert.chunk(message)
+            if self._approval and self._newest:
+                self._approval.propose(chunk, request, self._newest.t_ns)
+                return
         except (ChunkError, OwnershipError) as error:
             data = {"chunk": message.id, "policy": message.policy}
             self._record([Event(now_ns(), "chunk_rejected", str(error), error.fault, data)])
             self._send(orders.RejectObservation(message.request, str(error)))
             return
-        self._chunks = {**{id: chunk for id, chunk in self._chunks.items() if id > message.id - 8}, chunk.id: chunk}
-        self._send(orders.PlayChunk(chunk, request))
+        self._send_on(orders.PlayChunk(chunk, request))
+
+    def _send_on(self, answer: orders.PlayChunk | orders.RejectObservation) -> None:
+        """Answer the loop's request; a chunk is kept to be drawn once it is accepted."""
+        if isinstance(answer, orders.PlayChunk):
+            chunk = answer.chunk
+            self._chunks = {**{id: kept for id, kept in self._chunks.items() if id > chunk.id - 8}, chunk.id: chunk}
+        self._send(answer)
 
     def _take_timing(self, message: PolicyTiming) -> None:
         if message.rejected:
@@ -256,6 +282,7 @@ class ExecutorNode(Node):
                 active=active,
                 run=self._runs,
                 task=self._task,
+                approval=self._approval is not None,
                 not_before=convert.time_msg(t.not_before_ns),
             )
         )
@@ -264,8 +291,8 @@ class ExecutorNode(Node):
     def _accept_goal(self, goal: RunPolicy.Goal) -> GoalResponse:
         state = self._newest.state if self._newest else None
         reason = ""
-        if goal.mode and goal.mode not in tuple(Mode):
-            reason = f"mode is {goal.mode!r}; allowed: {', '.join(Mode)}"
+        if goal.execution and goal.execution not in tuple(Mode):
+            reason = f"execution is {goal.execution!r}; allowed: {', '.join(Mode)}"
         elif not 0.0 <= goal.speed_scale <= 1.0:
             reason = f"speed_scale is {goal.speed_scale}; allowed is 0..1, 0 for the cell file's"
         elif self._run is not None:
@@ -293,19 +320,37 @@ class ExecutorNode(Node):
             self._task_out.publish(Task(header=convert.header(now_ns()), text=self._task))
         self._runs += 1
         run = self._run = _Run(self._runs, self._task, handle, self._newest.t_ns)
-        start = orders.StartPolicy(
-            Mode(goal.mode) if goal.mode else self._cell.control.execution.mode,
-            goal.speed_scale or self._cell.speed_scale,
-            goal.chunks,
-            goal.duration,
-            self.value("uses_force"),
-        )
         run.feedback = self.create_timer(_FEEDBACK, lambda: self._feedback(run))
         try:
-            self._order(start)
+            self._order(self._start(goal))
         except KinemaError as error:
             run.failed = True
             self._end_run(str(error))
+
+    def _start(self, goal: RunPolicy.Goal) -> orders.StartPolicy:
+        """The order that begins a run as the goal wants it; where that says nothing, as it fits the policy."""
+        chosen = self._pace(goal)
+        return orders.StartPolicy(
+            chosen.mode,
+            goal.speed_scale or self._cell.speed_scale,
+            goal.chunks,
+            goal.duration,
+            uses_force=self._policy is None or self._policy.uses_force,
+            replan_steps=chosen.replan_steps,
+            executable=chosen.executable,
+            approval=self._approval.patience if self._approval else 0.0,
+        )
+
+    def _pace(self, goal: RunPolicy.Goal) -> Pace:
+        """Raises ConfigError for more steps than the policy allows, or where it says nothing of steps."""
+        wanted = Mode(goal.execution) if goal.execution else Mode.STOP_AND_GO if self._approval else None
+        known, execution = self._policy, self._cell.control.execution
+        if known is not None and known.dt > 0:
+            tempo = Tempo(known.latency, known.dt, known.executable)
+            return pace(tempo, execution, goal.executed or known.executed, wanted)
+        if goal.executed:
+            raise ConfigError(f"executed is {goal.executed}; allowed is 0, the policy does not say how long a step is")
+        return Pace(wanted or execution.mode)
 
     def _end_run(self, why: str = "") -> None:
         """Let the run's result go out, once; `why` if nothing else has said it."""
@@ -353,6 +398,8 @@ class ExecutorNode(Node):
             return
         if not self._gone:
             self._relay_request(t)
+            if self._approval:
+                self._approval.follow(t.request, t.t_ns)
             self._publish_fast(t)
         if self._cycle % _SLOW == 0:
             self._publish_slow(t)
@@ -393,7 +440,7 @@ class ExecutorNode(Node):
             if event.fault:
                 self.get_logger().warning(f"{event.fault}: {event.text}")
             if event.kind == "chunk_accepted" and (chunk := self._chunks.get(event.data.get("chunk", -1))):
-                self._path.publish(messages.planned_path(chunk))
+                self._path.publish(messages.path(chunk, "planned_path"))
             if run is None:
                 continue
             if event.kind == "step" and event.data["chunk"] not in run.seen:

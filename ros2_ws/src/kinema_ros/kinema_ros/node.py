@@ -4,6 +4,7 @@ A node overrides `configure`, `activate`, `deactivate`, `cleanup` and raises a K
 up (parameter `autostart`): a device that is not there yet is waited for, a wrong configuration is not.
 """
 
+import os
 import signal
 import threading
 import time
@@ -47,6 +48,11 @@ class Outlet:
     def __init__(self, publisher: Any, stream: Stream) -> None:
         self._publisher = publisher
         self._stream = stream
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._publisher.get_subscription_count())
 
     def publish(self, message: Any) -> None:
         self._stream.arrived(time.monotonic_ns())
@@ -132,7 +138,11 @@ class Node(LifecycleNode):
                 self.get_logger().warning(f"{name} refused: {error}")
             return response
 
-        service = self.create_service(kind, name, answer)
+        self.respond(kind, name, answer)
+
+    def respond(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> None:
+        """A service whose `callback(request, response)` fills in the response and returns it."""
+        service = self.create_service(kind, name, callback)
         self._undo.append(lambda: self.destroy_service(service))
 
     def every(self, period: float, callback: Callable[[], None]) -> None:
@@ -140,10 +150,15 @@ class Node(LifecycleNode):
         timer = self.create_timer(period, callback)
         self._undo.append(lambda: self.destroy_timer(timer))
 
-    def loop(self, body: Callable[[], None]) -> None:
-        """Run `body` again and again in a thread, until deactivated; an error is reported, and it is tried again."""
+    def loop(self, body: Callable[[], None], nice: int = 0) -> None:
+        """Run `body` again and again in a thread, until deactivated; an error is reported, and it is tried again.
+
+        `nice`, up to 19, lets other threads and processes go first.
+        """
 
         def run() -> None:
+            if nice:
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
             while not self._stopping.is_set():
                 try:
                     body()

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from kinema_ros.topics import QOS, message_type
 PERIOD = 0.1  # [s] between two moments on the page
 _ANSWER_TIMEOUT = 2.0  # [s] for a service to answer a button
 _VIDEO = 32  # predicted frames kept per camera
+_PAUSE_NS = 10**9  # at the end of a video that goes round
 
 PARAMETERS = (
     Parameter("cell", "launch/cells/virtual.yaml", "the cell file; its workspace is drawn"),
@@ -84,15 +85,24 @@ class Cameras:
         self.live[name] = (convert.time_ns(message.header.stamp), convert.image(message))
 
     def _take_predicted(self, name: str, message: Image) -> None:
-        self._video[name].append((convert.time_ns(message.header.stamp), convert.image(message)))
+        frames, stamp_ns = self._video[name], convert.time_ns(message.header.stamp)
+        if frames and stamp_ns <= frames[-1][0]:  # another video begins
+            frames.clear()
+        frames.append((stamp_ns, convert.image(message)))
 
-    def predicted(self) -> dict[str, ImageArray]:
-        """For every camera that has a prediction the frame whose moment is nearest to the live image's."""
+    def predicted(self, waiting_ns: int = 0) -> dict[str, ImageArray]:
+        """For every camera that has a prediction the frame whose moment is nearest to the live image's.
+
+        While a chunk waits for a person, of an observation at `waiting_ns`, its video goes round instead.
+        """
         chosen = {}
         for name, frames in self._video.items():
-            if frames:
-                now = self.live[name][0] if name in self.live else frames[-1][0]
-                chosen[name] = min(frames, key=lambda frame: abs(frame[0] - now))[1]
+            shown = [frame for frame in frames if frame[0] >= waiting_ns]
+            if shown:
+                now = self.live[name][0] if name in self.live else shown[-1][0]
+                if waiting_ns:
+                    now = waiting_ns + time.monotonic_ns() % (shown[-1][0] - waiting_ns + _PAUSE_NS)
+                chosen[name] = min(shown, key=lambda frame: abs(frame[0] - now))[1]
         return chosen
 
 
@@ -143,23 +153,26 @@ def recorder(message: RecorderState | None) -> Recorder | None:
 
 
 class Buttons:
-    """Calls of Trigger services of one node; they are pressed in the page's own threads."""
+    """Calls of services of one node and one kind; they are pressed in the page's own threads."""
 
-    def __init__(self, node: Node, server: str, names: Sequence[str]) -> None:
+    def __init__(self, node: Node, server: str, names: Sequence[str], kind: type = Trigger) -> None:
         self._node = node
-        self._server = server
-        self._clients = {name: node.create_client(Trigger, f"{server}/{name}") for name in names}
+        self._server, self._kind = server, kind
+        self._clients = {name: node.create_client(kind, f"{server}/{name}") for name in names}
 
-    def __getitem__(self, name: str) -> Callable[[], str]:
-        """What the button does: returns the service's answer, raises DeviceError when it refuses or is silent."""
-        return lambda: self._press(name)
+    def __getitem__(self, name: str) -> Callable[..., str]:
+        """What the button does with the request's fields: returns the service's answer.
 
-    def _press(self, name: str) -> str:
+        Raises DeviceError when it refuses or is silent.
+        """
+        return lambda **fields: self._press(name, fields)
+
+    def _press(self, name: str, fields: Mapping[str, Any]) -> str:
         client = self._clients[name]
         if not client.service_is_ready():
             raise DeviceError(f"the {self._server} offers no service {client.srv_name}; is it running?")
         answered = threading.Event()
-        future = client.call_async(Trigger.Request())
+        future = client.call_async(self._kind.Request(**fields))
         future.add_done_callback(lambda _: answered.set())
         if not answered.wait(_ANSWER_TIMEOUT):
             raise DeviceError(f"{client.srv_name} did not answer within {_ANSWER_TIMEOUT} s")

@@ -1,4 +1,4 @@
-"""The monitor page on the ROS graph: topics in, three services out. `kinema.apps.monitor_page` says what it looks like.
+"""The monitor page on the ROS graph: topics in, five services out. `kinema.apps.monitor_page` says what it looks like.
 
 Images are subscribed to only while somebody has the page open.
 """
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from kinema_interfaces.msg import ActionChunk, CellStatus, ExecutorState, Task
+from kinema_interfaces.msg import ActionChunk, CellStatus, ExecutorState, PolicyInfo, Proposal, Task
+from kinema_interfaces.srv import Decide
 from sensor_msgs.msg import JointState
 from visualization_msgs.msg import Marker, MarkerArray
 
 from kinema import cell_file
-from kinema.apps.monitor_page import Actions, Cell, Executor, Page, Snapshot
+from kinema.apps.monitor_page import Actions, Cell, Executor, Page, Plan, Snapshot
 from kinema.clock import to_seconds
 from kinema.control.messages import State
 from kinema.geometry import Array
@@ -50,10 +51,17 @@ class MonitorNode(Node):
         cell.check_robot(robot)
         lower, upper = (np.array(corner) for corner in cell.control.limits.workspace)
         self._buttons = buttons = Buttons(self, "executor", ("hold", "stop", "reset"))
+        self._decisions = decisions = Buttons(self, "executor", ("approve", "reject"), Decide)
         self._page = Page(
             urdf(robot),
             (lower, upper),
-            Actions(buttons["hold"], buttons["stop"], buttons["reset"]),
+            Actions(
+                buttons["hold"],
+                buttons["stop"],
+                buttons["reset"],
+                lambda chunk: decisions["approve"](chunk=chunk),
+                lambda chunk: decisions["reject"](chunk=chunk),
+            ),
             title=f"Kinema - {robot} in cell {cell.name}",
             host=self.value("host"),
             port=self.value("port"),
@@ -63,29 +71,46 @@ class MonitorNode(Node):
         self._cameras = Cameras(self, predicted=True)
         self._recorder = Newest(self, "recorder/state")
         self._heard: dict[str, Any] = {}
-        self._planned: Array | None = None
+        self._paths: dict[str, Array] = {}
         self._streams: dict[str, Stream] = {
             name: self.listen(name, lambda message, name=name: self._heard.update({name: message}))
-            for name in ("executor/state", "cell/status", "task", "joint_states", "tcp_pose", "policy/chunk")
+            for name in (
+                "executor/state",
+                "cell/status",
+                "task",
+                "joint_states",
+                "tcp_pose",
+                "policy/chunk",
+                "policy/info",
+            )
         }
+        self._proposal = Newest(self, "executor/proposal")
         self.listen("executor/planned_path", self._take_path)
         self.every(PERIOD, self._show)
 
     def cleanup(self) -> None:
         if cameras := self.__dict__.pop("_cameras", None):
             cameras.subscribe(False)
-        if state := self.__dict__.pop("_recorder", None):
-            state.close()
-        if page := self.__dict__.pop("_page", None):
-            page.close()
-        if buttons := self.__dict__.pop("_buttons", None):
-            buttons.close()
+        for name in ("_recorder", "_proposal", "_page", "_buttons", "_decisions"):
+            if part := self.__dict__.pop(name, None):
+                part.close()
 
     def _take_path(self, message: MarkerArray) -> None:
         for marker in message.markers:
-            if marker.type == Marker.LINE_STRIP:
-                points = [(point.x, point.y, point.z) for point in marker.points]
-                self._planned = np.array(points) if marker.action == Marker.ADD and points else None
+            if marker.action == Marker.DELETE:
+                self._paths.pop(marker.ns, None)
+            elif marker.type == Marker.LINE_STRIP and marker.points:
+                self._paths[marker.ns] = np.array([(point.x, point.y, point.z) for point in marker.points])
+
+    def _plan(self) -> Plan | None:
+        """What waits for a person; until when, by the arm's time."""
+        message: Proposal | None = self._proposal.fresh(time.monotonic_ns())
+        state: ExecutorState | None = self._heard.get("executor/state")
+        if message is None or not message.waiting or state is None:
+            return None
+        left = convert.time_ns(message.until) - convert.time_ns(state.header.stamp)
+        path = self._paths.get("proposed_path", np.zeros((0, 3)))
+        return Plan(message.chunk, convert.time_ns(message.header.stamp), to_seconds(max(left, 0)), path)
 
     def _executor(self) -> Executor | None:
         message: ExecutorState | None = self._heard.get("executor/state")
@@ -101,19 +126,23 @@ class MonitorNode(Node):
         joints: JointState | None = heard.get("joint_states")
         pose: PoseStamped | None = heard.get("tcp_pose")
         chunk: ActionChunk | None = heard.get("policy/chunk")
-        policy = chunk.policy if chunk else ""
+        info: PolicyInfo | None = heard.get("policy/info")
+        policy = chunk.policy if chunk else info.name if info else ""
+        mode = f", {info.mode}" if info and info.mode and info.name == policy else ""
+        plan = self._plan()
         return Snapshot(
             t=to_seconds(now_ns),
             executor=self._executor(),
             cell=Cell(**{name: getattr(cell, name) for name in _CELL_FIELDS}) if cell else None,
             task=task.text if task else "",
             recorder=recorder(self._recorder.fresh(now_ns)),
-            policy=f"{policy} (reads the simulator's truth)" if policy in SIMULATOR_ONLY else policy,
+            policy=f"{policy} (reads the simulator's truth)" if policy in SIMULATOR_ONLY else f"{policy}{mode}",
+            plan=plan,
             joints=dict(zip(joints.name, joints.position, strict=True)) if joints else {},
             T_base_tcp=convert.pose(pose.pose) if pose else None,
             images=self._cameras.images,
-            predicted=self._cameras.predicted(),
-            planned=self._planned,
+            predicted=self._cameras.predicted(plan.t0_ns if plan else 0),
+            planned=self._paths.get("planned_path"),
             stale=tuple(n for n, stream in self._streams.items() if stream.health(now_ns).level == Level.STALE),
         )
 

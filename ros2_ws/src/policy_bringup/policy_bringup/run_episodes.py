@@ -28,7 +28,9 @@ PARAMETERS = (
     Parameter("policy", "demonstrator", "which policy is running, as the policy node knows it"),
     Parameter("robot", "virtual_ur5e", "which robot stands in the cell"),
     Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
-    Parameter("mode", "", "execution mode; '': the cell file's", choices=("", "overlap", "stop_and_go")),
+    Parameter("mode", "", "the policy's mode of inference, as the policy node knows it"),
+    Parameter("execution", "", "'': as fits the policy", choices=("", "overlap", "stop_and_go")),
+    Parameter("executed", 0, "steps between two observations; 0: the policy's own number", 0, 1000),
     Parameter("speed_scale", 0.0, "[-] stretch of every chunk; 0: the cell file's", 0.0, 1.0),
     Parameter("time_limit", 60.0, "[s] of one episode, arm's time", 1.0, 3600.0),
     Parameter("run_dir", "runs/latest", "folder of the report, relative to the checkout"),
@@ -98,7 +100,8 @@ def run_policy(operator: Operator, text: str) -> RunPolicy.Result:
     goal = RunPolicy.Goal(
         task=text,
         duration=operator.value("time_limit"),
-        mode=operator.value("mode"),
+        execution=operator.value("execution"),
+        executed=operator.value("executed"),
         speed_scale=operator.value("speed_scale"),
     )
     operator.wait(operator._run.server_is_ready, ANSWER_TIMEOUT, "action executor/run_policy")
@@ -140,11 +143,10 @@ def run_episode(operator: Operator, record: run_folder.Run, number: int) -> None
 
 
 def run_all(operator: Operator) -> None:
-    policy = operator.value("policy")
+    same = ("robot", "task", "split", "seed", "policy", "mode", "execution", "executed", "speed_scale", "cell")
     facts = run_folder.Facts(
-        **{name: operator.value(name) for name in ("robot", "task", "split", "seed", "mode", "speed_scale", "cell")},
-        policy=policy,
-        simulator_truth=policy in SIMULATOR_ONLY,
+        **{name: operator.value(name) for name in same},
+        simulator_truth=operator.value("policy") in SIMULATOR_ONLY,
     )
     folder = paths.root() / operator.value("run_dir")
     record = run_folder.Run(folder, facts)

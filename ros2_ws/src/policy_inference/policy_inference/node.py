@@ -1,23 +1,28 @@
 """The policy on the ROS graph: assembles what the policy declares, runs it in a worker, publishes what it says.
 
-Callbacks only fill buffers; prediction runs in a thread of its own, so that they never wait for it. Only the
-demonstrator subscribes to the simulator's truth, and it says so.
+Callbacks only fill buffers; prediction runs in a thread of its own, so that they never wait for it. The video that goes
+with a chunk is finished afterwards, while somebody subscribes to it, in a thread of the lowest priority: there it costs
+the next chunk nothing that can be measured (docs/design.md). Where a person has to approve the chunk, the video comes
+first. Only the demonstrator subscribes to the simulator's truth, and it says so.
 """
 
+import os
 import queue
+import threading
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from kinema_interfaces.msg import (
-    ActionChunk,
     ExecutorState,
     GraspForce,
     JawState,
+    PolicyInfo,
     PolicyRequest,
     PolicyTiming,
     WorldTruth,
@@ -26,10 +31,12 @@ from sensor_msgs.msg import Image
 
 from kinema.chunk import Image as ImageArray, Observation, Prediction
 from kinema.clock import now_ns, to_ns, to_seconds
-from kinema.errors import ConfigError
+from kinema.errors import ConfigError, KinemaError
+from kinema.interfaces import ImaginingPolicy
 from kinema.perception.align import AlignmentError
 from kinema.policies import registry
 from kinema.policies.assembly import Assembler, Request
+from kinema.policies.warm_up import warm_up
 from kinema.streams import Health, Level
 from kinema_ros import convert
 from kinema_ros.node import Node, Parameter, spin
@@ -45,7 +52,18 @@ class _Job:
     skew: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A prediction whose video somebody wants to see."""
+
+    job: _Job
+    prediction: Prediction
+
+
 _POLL = 0.005  # [s] between two looks whether an open request can be answered
+_WAIT = 0.1  # [s] of a thread for something to do, before it looks whether it should end
+_LOWEST = 19  # niceness
+_OPTIONS = ("episode", "mode", "backend", "device")  # of policies: parameters that are passed on where they are given
 
 
 def _read_image(path: str) -> ImageArray | None:
@@ -64,14 +82,19 @@ class PolicyNode(Node):
         Parameter("policy", "demonstrator", "a policy by name, or the folder of a checkpoint"),
         Parameter("episode", "", "folder of the recorded demonstration, for the policy replay"),
         Parameter("goal_image", "", "file of the goal image, for a policy that needs one"),
+        Parameter("mode", "", "mode of inference, as single, few:4, paper; '': the policy's own"),
+        Parameter("backend", "", "engine that runs the networks; '': torch"),
+        Parameter("device", "", "where the networks run, as cpu, cuda; '': cpu"),
     )
 
     def configure(self) -> None:
-        episode = self.value("episode")
-        self._policy = registry.make(self.value("policy"), **({"episode": episode} if episode else {}))
+        options = {name: self.value(name) for name in _OPTIONS if self.value(name)}
+        self._policy = registry.make(self.value("policy"), **options)
         spec = self._policy.spec
         self._assembler = Assembler(spec, _read_image(self.value("goal_image")))
         self._work: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._wishes: deque[_Wish] = deque(maxlen=1)  # the newest; nobody wants to see the one before
+        self._wished = threading.Event()
         self._busy = False
         self._run = -1
         self._last_chunk = None
@@ -79,6 +102,7 @@ class PolicyNode(Node):
         self._trouble = ""
         self._chunk = self.outlet("policy/chunk")
         self._timing = self.outlet("policy/timing")
+        self._info = self.outlet("policy/info")
         self._predicted = {name: self.outlet(f"{name}/predicted") for name in spec.cameras}
         self._buffers = {name: convert.ImageBuffer(f"{name}_optical_frame") for name in spec.cameras}
         for name in spec.cameras:
@@ -97,7 +121,27 @@ class PolicyNode(Node):
         self.watch("policy", self._health)
 
     def activate(self) -> None:
+        measured = warm_up(self._policy)
+        self._info.publish(self._known(measured))
         self.loop(self._predict)
+        if isinstance(self._policy, ImaginingPolicy):
+            self.loop(self._imagine, nice=_LOWEST)
+
+    def _known(self, measured: float) -> PolicyInfo:
+        """What is known of the policy, after a chunk took `measured` [s]."""
+        info = PolicyInfo(header=convert.header(now_ns()), name=self._policy.name, uses_force=self._policy.spec.force)
+        facts = getattr(self._policy, "checkpoint", None)
+        if facts is None:
+            return info
+        mode = getattr(self._policy, "mode", next(iter(facts.latency)))
+        info.checkpoint, info.mode, info.executed = facts.hash, mode, facts.executed
+        info.dt, info.executable = facts.action.dt, facts.action.executable
+        info.latency = max(facts.latency[mode], measured)
+        self.get_logger().info(
+            f"policy {info.name} {info.checkpoint[:12]}, mode {mode}: a chunk took {measured:.3f} s, "
+            f"declared are {facts.latency[mode]:.3f} s"
+        )
+        return info
 
     # ---- streams
 
@@ -120,7 +164,7 @@ class PolicyNode(Node):
 
     def _take_state(self, message: ExecutorState) -> None:
         chunk = self._last_chunk
-        self._assembler.playing = (chunk, message.step) if chunk and chunk.id == message.chunk else None
+        self._assembler.plays(chunk if chunk and chunk.id == message.chunk else None, message.step, message.steps_left)
 
     # ---- requests
 
@@ -128,7 +172,8 @@ class PolicyNode(Node):
         if not message.active:
             self._assembler.withdraw()
             return
-        request = Request(message.id, message.run, convert.time_ns(message.not_before), message.task)
+        not_before_ns = convert.time_ns(message.not_before)
+        request = Request(message.id, message.run, not_before_ns, message.task, message.approval)
         self._assembler.open(request, time.monotonic_ns())
 
     def _answer(self) -> None:
@@ -156,44 +201,76 @@ class PolicyNode(Node):
 
     def _predict(self) -> None:
         try:
-            job = self._work.get(timeout=0.1)
+            job = self._work.get(timeout=_WAIT)
         except queue.Empty:
             return
-        request, observation = job.request, job.observation
-        header = convert.header(observation.stamp_ns, "base_link")
         try:
-            if request.run != self._run:
-                self._run = request.run
-                self._policy.reset()
-            began = time.monotonic_ns()
-            prediction = self._policy.predict(observation)
-            predicting = to_seconds(time.monotonic_ns() - began)
-            self._publish(request, prediction)
+            self._think(job)
         except Exception as error:  # whatever a policy does wrong, the node lives on and the arm holds
-            self.get_logger().error(traceback.format_exc())
-            self._reject(request, header, f"{self._policy.name}: {type(error).__name__}: {error}")
-            return
+            if not isinstance(error, KinemaError):
+                self.get_logger().error(traceback.format_exc())
+            header = convert.header(job.observation.stamp_ns, "base_link")
+            self._reject(job.request, header, f"{self._policy.name}: {type(error).__name__}: {error}")
         finally:
             self._busy = False
-        waited = to_seconds(now_ns() - observation.stamp_ns) - job.assembling - predicting
-        stages = {"wait": waited, "assemble": job.assembling, "predict": predicting, **prediction.timing}
+
+    def _think(self, job: _Job) -> None:
+        """From an observation to a published chunk."""
+        if job.request.run != self._run:
+            self._run = job.request.run
+            self._policy.reset()
+        began = time.monotonic_ns()
+        prediction = self._policy.predict(job.observation)
+        predicting = to_seconds(time.monotonic_ns() - began)
+        imagines = isinstance(self._policy, ImaginingPolicy)
+        if job.request.approval and imagines:
+            prediction = self._policy.imagine(job.observation, prediction)
+        self._show(prediction)
+        self._last_chunk = prediction.chunk
+        self._chunk.publish(convert.chunk_msg(prediction.chunk, job.request.id))
+        self._counts["chunks"] += 1
+        self._trouble = ""
+        spent = job.assembling + to_seconds(time.monotonic_ns() - began)
+        waited = to_seconds(now_ns() - job.observation.stamp_ns) - spent
+        stages = {"wait": waited, "assemble": job.assembling, "predict": predicting}
+        self._tell(job, prediction, {**stages, **prediction.timing})
+        if imagines and prediction.video is None and any(outlet.wanted for outlet in self._predicted.values()):
+            self._wishes.append(_Wish(job, prediction))
+            self._wished.set()
+
+    def _tell(self, job: _Job, prediction: Prediction, stages: Mapping[str, float]) -> None:
+        """Where the time went."""
         self._timing.publish(
             PolicyTiming(
-                header=header,
+                header=convert.header(job.observation.stamp_ns, "base_link"),
                 chunk=prediction.chunk.id,
-                request=request.id,
+                request=job.request.id,
                 stages=list(stages),
                 seconds=[float(seconds) for seconds in stages.values()],
                 skew=job.skew,
             )
         )
 
-    def _publish(self, request: Request, prediction: Prediction) -> None:
-        message: ActionChunk = convert.chunk_msg(prediction.chunk, request.id)
-        self._last_chunk = prediction.chunk
-        self._chunk.publish(message)
-        self._counts["chunks"] += 1
-        self._trouble = ""
+    # ---- the video
+
+    def _imagine(self) -> None:
+        """Finish the newest video that is wanted, with what others leave of the processor."""
+        self._wished.wait(_WAIT)
+        self._wished.clear()
+        if not self._wishes:
+            return
+        wish = self._wishes.popleft()
+        try:
+            found = self._policy.imagine(wish.job.observation, wish.prediction)
+        except KinemaError as error:  # a new run has begun meanwhile
+            self.get_logger().info(f"no video: {error}")
+            return
+        self._show(found)
+        self._counts["videos"] += 1
+        self._tell(wish.job, found, {k: v for k, v in found.timing.items() if k not in wish.prediction.timing})
+
+    def _show(self, prediction: Prediction) -> None:
+        """Publish the imagined frames, if there are any, with the stamps that they stand for."""
         for name, frames in (prediction.video or {}).items():
             for i, frame in enumerate(frames):
                 stamp_ns = prediction.chunk.t0_ns + to_ns(i * prediction.video_dt)
@@ -208,4 +285,6 @@ class PolicyNode(Node):
 
 
 def main() -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # before torch reads it: more threads would stand in the other processes' way
     spin(lambda: PolicyNode("policy"))

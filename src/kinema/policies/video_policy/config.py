@@ -11,7 +11,7 @@ import pydantic
 
 from kinema import yaml_file
 from kinema.policies.action_unet import ActionUNetConfig
-from kinema.policies.image_encoder import SMALL, ImageEncoderConfig
+from kinema.policies.look import LookConfig
 from kinema.policies.sampling import SIGMA_MAX
 from kinema.policies.text import ClipConfig, WordsConfig
 
@@ -98,7 +98,7 @@ class FlatConfig:
 
 # The paper's 9 s for 30 guided steps on an A100 (appendix A.1) is 0.15 s a pass; the rest follows from that.
 _FULL_LATENCY = {"single": 0.2, "few:4": 0.7, "few:10": 1.6, "paper": 9.0}
-_SMALL_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 4.0}  # one thread, 96 x 96 pixels
+_SMALL_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 4.0}  # one thread, 128 x 96 pixels
 
 
 class VideoPolicyConfig(pydantic.BaseModel):
@@ -106,7 +106,8 @@ class VideoPolicyConfig(pydantic.BaseModel):
 
     frames, stride   imagined images of each view, and the action steps between them; frames * stride is the horizon
     change           videos are denoised as the change from the present image, in the change's own scale
-    look             a network that sees the current images as they are, beside the U-Net's features; None: without
+    look             sees the present images as they are, and the tool's state, beside the U-Net's features; None:
+                     without. Not in the paper: at a small size the codec leaves out what localising takes
     video_noise      mean and standard deviation of ln(sigma) in training; action_noise: the same, drawn apart
     read_share       of training moments whose video is all noise, as in a single pass
     drop             of training moments that see neither text nor images, for guidance
@@ -117,7 +118,8 @@ class VideoPolicyConfig(pydantic.BaseModel):
     finish_steps     of the video that is asked for afterwards
     stop_gradient    the video U-Net learns from videos alone (the paper, section 3.3)
     latency          [s] to declare in lockstep, by mode; the modes that there are
-    rates            factors on the learning rate: of the video U-Net; of text, adapter, look and action U-Net
+    rates            factors on the learning rate: of text and video U-Net; of adapter, look and action U-Net; of what
+                     the look has learned before, 0: that stays as it is
     """
 
     model_config = yaml_file.STRICT
@@ -128,7 +130,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     adapter: Annotated[BottlenecksConfig | FlatConfig, pydantic.Field(discriminator="kind")] = BottlenecksConfig()
     action: ActionUNetConfig = ActionUNetConfig()
     change: bool = False
-    look: ImageEncoderConfig | None = None
+    look: LookConfig | None = None
     frames: int = pydantic.Field(default=8, ge=1)
     stride: int = pydantic.Field(default=4, ge=1)
     video_noise: tuple[float, float] = (1.0, 1.6)
@@ -143,7 +145,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     finish_steps: int = pydantic.Field(default=10, ge=1)
     stop_gradient: bool = True
     latency: dict[str, float] = pydantic.Field(default_factory=lambda: dict(_FULL_LATENCY))
-    rates: tuple[float, float] = (1.0, 5.0)
+    rates: tuple[float, float, float] = (1.0, 5.0, 1.0)
 
     @pydantic.field_validator("latency")
     @classmethod
@@ -160,18 +162,18 @@ class VideoPolicyConfig(pydantic.BaseModel):
 
     @classmethod
     def small(cls) -> Self:
-        """Trains on a laptop, needs no download; around 96 x 96 pixels."""
+        """Trains on a laptop, needs no download; around 128 x 96 pixels."""
         return cls(
-            codec=PatchesConfig(),
+            codec=PatchesConfig(patch=16, predicted=64, shown=96),
             text=WordsConfig(),
-            unet=LeanConfig(),
+            unet=LeanConfig(channels=(64, 128)),
             adapter=FlatConfig(),
             action=ActionUNetConfig(channels=(64, 128), step=64, rejoin=True),
             change=True,
-            look=SMALL,
+            look=LookConfig(),
             action_noise=(0.0, 1.6),
             action_sigma=80.0,
             read_share=0.5,
             latency=dict(_SMALL_LATENCY),
-            rates=(1.0, 1.0),
+            rates=(1.0, 1.0, 0.0),
         )

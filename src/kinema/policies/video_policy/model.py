@@ -1,4 +1,4 @@
-"""The whole network: what is seen, the video U-Net, the adapter, the action U-Net; its losses and its three samplers.
+"""The whole network: what is seen, the video U-Net, the adapter, the action U-Net; its losses, and its parts to act by.
 
 "Video Generators are Robot Policies", section 3. A clip is one padding frame, which shows the first camera's present
 image, and then the coming frames of each view, one view after the other (appendix A.1); each frame is conditioned on
@@ -7,78 +7,33 @@ noise level of their own, drawn apart from the video's, and a share of the train
 noise.
 """
 
-import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.policies import sampling, text as words
-from kinema.policies.action_unet import ActionUNet, action_loss, clean_actions, sample_actions
+from kinema.policies import look, sampling, text as words
+from kinema.policies.action_unet import ActionUNet, Answer, action_loss
 from kinema.policies.actions import WIDTH
+from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
-from kinema.policies.image_encoder import ImageEncoder, ImageEncoderConfig
+from kinema.policies.engines.graph import Part, Tensors, running
+from kinema.policies.look import Look
 from kinema.policies.pictures import signal
-from kinema.policies.video_policy import adapter, codec, unet
+from kinema.policies.video_policy import adapter, codec, sampler, unet
 from kinema.policies.video_policy.config import VideoPolicyConfig
+from kinema.policies.video_policy.sampler import Noise, Sight, Told
 
 STAGES = ("video", "action", "joint")
-
-
-class Sight(NamedTuple):
-    """What is known of b moments, encoded.
-
-    shown  (b, clip, c, h, w) latents of the present image of each frame's camera
-    text   (b, n)
-    look   (b, m) what the action U-Net depends on besides the adapter's vector; m may be 0
-    """
-
-    shown: Tensor
-    text: Tensor
-    look: Tensor
-
-    def where(self, seen: Tensor) -> "Sight":
-        """Zeros where `seen` (b,) is false."""
-        return Sight(*(part * sampling.shaped(seen.to(part.dtype), part) for part in self))
-
-    def beside(self, other: "Sight") -> "Sight":
-        """The moments of both."""
-        return Sight(*(torch.cat(parts) for parts in zip(self, other, strict=True)))
-
-
-class Noise(NamedTuple):
-    """Unit noise of b samples: `video` (b, clip, c, h, w), `actions` (b, horizon, width)."""
-
-    video: Tensor
-    actions: Tensor
-
-
-class _Look(nn.Module):
-    """Present images in all their detail, told by the text what to look for; not in the paper.
-
-    At a small size the codec leaves out what localising takes, and the video U-Net is no pre-trained one.
-    """
-
-    def __init__(
-        self, config: ImageEncoderConfig, text: words.Config, cameras: int, image_size: tuple[int, int]
-    ) -> None:
-        super().__init__()
-        self.views = nn.ModuleList(ImageEncoder(config, image_size, text.width) for _ in range(cameras))
-        self.text = words.encoder(text) if isinstance(text, words.WordsConfig) else None
-        self.features = cameras * config.features + text.width
-
-    def forward(self, images: Tensor, texts: Sequence[str], text: Tensor) -> Tensor:
-        """(b, features) of images (b, cameras, 3, height, width); `text` is not to be learned here."""
-        told = text.detach() if self.text is None else self.text(texts)
-        return torch.cat([*(view(images[:, i], told) for i, view in enumerate(self.views)), told], dim=1)
 
 
 class VideoPolicyModel(nn.Module):
     """Everything that is learned, and what is fitted or frozen beside it; a checkpoint holds all of its tensors."""
 
     stages = STAGES
+    narrow = ("unet", "adapter", "head")
     scale: Tensor
     _view: Tensor
 
@@ -87,7 +42,7 @@ class VideoPolicyModel(nn.Module):
     ) -> None:
         """For so many cameras with images of `image_size` width, height [px], and actions of `width` numbers."""
         super().__init__()
-        self.config, self.cameras, self.width = config, cameras, width
+        self.config, self.cameras, self.image_size, self.width = config, cameras, image_size, width
         self.frames, self.stride, self.prefix = config.frames, config.stride, config.prefix
         self.latency = config.latency
         self.horizon, self.clip = config.frames * config.stride, 1 + cameras * config.frames
@@ -109,25 +64,38 @@ class VideoPolicyModel(nn.Module):
         taps = self.unet.taps((self.latent[1], self.latent[2]))
         self.adapter = adapter.adapter(config.adapter, taps, cameras, config.frames, self.unet.label)
         condition = self.adapter.features
-        self.look: _Look | None = None
+        self.look: Look | None = None
         if config.look is not None:
-            self.look = _Look(config.look, config.text, cameras, image_size)
+            self.look = Look(config.look, cameras, image_size)
             condition += self.look.features
         self.head = ActionUNet(width, self.unet.label, condition, config.action)
         self.register_buffer("scale", torch.ones(()))  # of the latents that are denoised
         view = [0, *(camera for camera in range(cameras) for _ in range(config.frames))]
         self.register_buffer("_view", torch.tensor(view), persistent=False)
+        looks = ((), ()) if self.look is None else (("query", "state"), ("look",))
+        self.parts = {
+            "see": Part(VideoPolicyModel._see, ("now", *looks[0]), ("shown", *looks[1]), narrow=False),
+            "video": Part(VideoPolicyModel._read, ("scaled", "sigma", "shown", "text"), ("velocity", "features")),
+            "action": Part(VideoPolicyModel._act, ("scaled", "label", "condition", "known"), ("velocity",)),
+            "decode": Part(VideoPolicyModel._decode, ("latents", "now"), ("images",), narrow=False),
+        }
 
     # ---- training
 
     @torch.no_grad()
     def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
         """Fit what is not learned, from moments of the data set."""
+        self.acquaint(batches)
         images = torch.cat([batch.now.flatten(0, 1) for batch in batches])
         self.codec.fit(signal(images).to(self._view.device))
         if self.config.change:
             changes = [self._encode(batch.now, batch.future)[:, 1:] for batch in batches]
             self.scale.copy_(self.scale * torch.cat(changes).std())
+
+    def acquaint(self, batches: Sequence[Batch]) -> None:
+        """Fit what the look expects to see, from moments with the tool's state; without it nothing is done."""
+        if self.look is not None and all(batch.state is not None for batch in batches):
+            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))
 
     def load_pretrained(self) -> None:
         """Begin with the published weights of Stable Video Diffusion and CLIP; raises CheckpointError without them."""
@@ -139,9 +107,26 @@ class VideoPolicyModel(nn.Module):
         """AdamW's groups of what a stage trains, each with a factor `scale` on the learning rate."""
         video = [p for part in (self.unet, self.text) for p in part.parameters() if p.requires_grad]
         parts = [self.adapter, self.head, *([self.look] if self.look is not None else [])]
-        action = [parameter for part in parts for parameter in part.parameters()]
-        groups = [{"params": video, "scale": self.config.rates[0]}, {"params": action, "scale": self.config.rates[1]}]
+        grounded = look.grounded(self.look) if self.look is not None else []
+        action = look.beside((value for part in parts for value in part.parameters()), grounded)
+        groups = [
+            {"params": some, "scale": scale}
+            for some, scale in zip((video, action, grounded), self.config.rates, strict=True)
+        ]
+        if not self.config.rates[2]:
+            groups.pop()
         return {"video": groups[:1], "action": groups[1:], "joint": groups}[stage]
+
+    @property
+    def still(self) -> bool:
+        """Whether what its look sees of a moment stays the same while it learns."""
+        return self.look is not None and not self.config.rates[2]
+
+    @torch.no_grad()
+    def glimpse(self, batch: Batch) -> Tensor:
+        """(b, length) of moments as they are."""
+        assert self.look is not None and batch.state is not None
+        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Losses to be added up; equations 4 and 5. Draws come from torch's global generator.
@@ -149,7 +134,8 @@ class VideoPolicyModel(nn.Module):
         Without `batch.future` every moment is one whose video is all noise: enough for the stage `action`.
         """
         config, count, device = self.config, len(batch), batch.now.device
-        sight = self.see(batch.now, batch.text, config.stain, act=stage != "video")
+        state = batch.state if stage != "video" else None
+        sight = self.see(batch.now, batch.text, state, config.stain, batch.glimpse)
         sight = sight.where(torch.rand(count, device=device) >= config.drop)
         sigma = sampling.log_normal(torch.randn(count, device=device), *config.video_noise)
         read = torch.rand(count, device=device) < (config.read_share if batch.future is not None else 1.0)
@@ -157,30 +143,45 @@ class VideoPolicyModel(nn.Module):
         clean = self._encode(batch.now, batch.future)
         scaled, velocity = sampling.diffuse(clean, torch.randn_like(clean), sigma)
         with torch.set_grad_enabled(stage != "action" and torch.is_grad_enabled()):
-            answer, features = self._video(scaled, sigma, sight)
+            answer, features = self._video(scaled, sigma, sight.shown, sight.text)
         losses = {}
         if stage != "action":
             losses["video"] = nn.functional.mse_loss(answer, velocity)
         if stage != "video":
             assert batch.actions is not None
-            condition = self._condition(features, sigma, sight)
+            condition = torch.cat([self._adapted(features, sigma), sight.look], dim=1)
             losses["action"] = action_loss(self._answer(condition), batch.actions, batch.prefix, *config.action_noise)
         return losses
 
     # ---- acting
 
-    def see(self, now: Tensor, texts: Sequence[str], stain: float = 0.0, act: bool = True) -> Sight:
+    def read(self, texts: Sequence[str]) -> Told:
+        """Of b texts; raises ObservationError for one that is empty or too long."""
+        return Told(self.text(texts), None if self.look is None else self.look.read(texts))
+
+    def see(
+        self,
+        now: Tensor,
+        texts: Sequence[str],
+        state: Tensor | None,
+        stain: float = 0.0,
+        glimpse: Tensor | None = None,
+    ) -> Sight:
         """Encode present images (b, cameras, height, width, 3) uint8 and texts.
 
+        state  (b, 10) of the tool; None: for a video alone, nothing is looked at for the actions
         stain  noise on what conditions
-        act    False: for a video alone, nothing is looked at for the actions
+        glimpse  (b, length) where it is known already what the look sees
         """
-        images = signal(now)
-        stained = images + stain * torch.randn_like(images) if stain else images
-        shown = self.codec.show(stained.flatten(0, 1)).unflatten(0, now.shape[:2])[:, self._view]
         text = self.text(texts)
-        look = self.look(images, texts, text) if act and self.look is not None else text[:, :0]
-        return Sight(shown, text, look)
+        if self.look is None or state is None:
+            (shown,) = self._see(now, stain=stain)
+            return Sight(shown, text, text[:, :0])
+        if glimpse is not None:
+            (shown,) = self._see(now, stain=stain)
+            return Sight(shown, text, self.look.tell(glimpse, self.look.read(texts), state))
+        shown, looked = self._see(now, self.look.read(texts), state, stain)
+        return Sight(shown, text, looked)
 
     def noise(self, count: int, generator: torch.Generator) -> Noise:
         """Drawn on the generator's device; the video's comes first, so that it can be drawn again without actions."""
@@ -189,96 +190,65 @@ class VideoPolicyModel(nn.Module):
         actions = torch.randn(count, self.horizon, self.width, generator=generator, device=generator.device)
         return Noise(video.to(device), actions.to(device))
 
-    def single(self, sight: Sight, noise: Noise, given: Tensor, prefix: Tensor) -> Tensor:
-        """Actions (b, horizon, width) by one pass of the U-Net at the highest level, then the action U-Net alone."""
-        sigma = self._view.new_tensor(sampling.SIGMA_MAX, dtype=torch.float32).expand(len(noise.video))
-        _, features = self._video(noise.video, sigma, sight)
-        answer = self._answer(self._condition(features, sigma, sight))
-        sigmas = sampling.karras(self.config.action_steps, high=self.config.action_sigma).to(noise.actions)
-        return sample_actions(answer, noise.actions, sigmas, given, prefix)
-
-    def joint(
-        self, sight: Sight, noise: Noise, given: Tensor, prefix: Tensor, steps: int, guidance: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
-        """Actions (b, horizon, width) and latents (b, clip, c, h, w), denoised side by side in so many steps."""
-        twice = 2 if guidance != 1.0 else 1
-        if twice == 2:
-            sight = Sight(*(torch.zeros_like(part) for part in sight)).beside(sight)
-        given, prefix = torch.cat([given] * twice), torch.cat([prefix] * twice)
-
-        def denoise(video: Tensor, actions: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-            video, actions = torch.cat([video] * twice), torch.cat([actions] * twice)
-            levels = sigma.expand(len(video))
-            velocity, features = self._video(sampling.scalings(sigma).into * video, levels, sight)
-            answer = self._answer(self._condition(features, levels, sight))
-            clean = sampling.denoised(video, velocity, sigma), clean_actions(answer, actions, sigma, given, prefix)
-            if twice == 1:
-                return clean
-            (blind, video), (blindly, actions) = (part.chunk(2) for part in clean)
-            return sampling.guided(blind, video, guidance), sampling.guided(blindly, actions, guidance)
-
-        sigmas = sampling.karras(steps).to(noise.actions)
-        video, actions = (sampling.start(part, sigmas[0]) for part in noise)
-        for now, then in itertools.pairwise(sigmas):
-            clean_video, clean = denoise(video, actions, now)
-            video = sampling.euler(video, clean_video, now, then)
-            actions = sampling.euler(actions, clean, now, then)
-        return actions, video
-
-    def finish(self, sight: Sight, noise: Noise) -> Tensor:
-        """Latents (b, clip, c, h, w) of the video that a single pass began, from the same noise."""
-
-        def denoise(video: Tensor, sigma: Tensor) -> Tensor:
-            velocity, _ = self._video(sampling.scalings(sigma).into * video, sigma.expand(len(video)), sight)
-            return sampling.denoised(video, velocity, sigma)
-
-        return sampling.sample(denoise, noise.video, sampling.karras(self.config.finish_steps).to(noise.video))
-
-    def decode(self, latents: Tensor, now: Tensor) -> Tensor:
-        """Images (b, cameras, frames, height, width, 3) uint8 of a clip's latents; the padding frame is left out.
-
-        `now` (b, cameras, height, width, 3) uint8 are the images at t.
-        """
-        latents = self.scale * latents + self._base(now)
-        views = latents[:, 1:].unflatten(1, (self.cameras, self.frames)).flatten(0, 1)
-        images = torch.stack([self.codec.decode(view) for view in views])
-        pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
-        return pixels.unflatten(0, (len(latents), self.cameras))
-
     @torch.no_grad()
     def act(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Actions (b, horizon, width) by a single pass, continuing the first `batch.prefix` of `batch.actions`."""
         noise = self.noise(len(batch), generator)
         given = torch.zeros_like(noise.actions) if batch.actions is None else batch.actions
-        return self.single(self.see(batch.now, batch.text), noise, given, batch.prefix)
+        sight = self.see(batch.now, batch.text, batch.state)
+        return sampler.single(running(self), self.config, sight, noise, given, batch.prefix)
 
     @torch.no_grad()
     def imagine(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Images (b, cameras, frames, height, width, 3) uint8 of what is going to happen."""
-        sight = self.see(batch.now, batch.text, act=False)
-        return self.decode(self.finish(sight, self.noise(len(batch), generator)), batch.now)
+        run, sight = running(self), self.see(batch.now, batch.text, None)
+        return sampler.decode(
+            run, sampler.finish(run, self.config, sight, self.noise(len(batch), generator)), batch.now
+        )
 
     # ---- parts
 
-    def _video(self, scaled: Tensor, sigma: Tensor, sight: Sight) -> tuple[Tensor, list[Tensor]]:
-        """Velocity and features of videos already scaled by c_in, at levels (b,)."""
-        return self.unet(torch.cat([scaled, sight.shown], dim=2), sampling.scalings(sigma).label, sight.text)
+    def _see(
+        self, now: Tensor, query: Tensor | None = None, state: Tensor | None = None, stain: float = 0.0
+    ) -> Tensors:
+        """Latents that condition, and what is looked for where a look is asked."""
+        images = signal(now)
+        stained = images + stain * torch.randn_like(images) if stain else images
+        shown = self.codec.show(stained.flatten(0, 1)).unflatten(0, now.shape[:2])[:, self._view]
+        if self.look is None or query is None:
+            return (shown,)
+        return shown, self.look(varied(images) if self.training else images, query, state)
 
-    def _condition(self, features: list[Tensor], sigma: Tensor, sight: Sight) -> Tensor:
-        """What the action U-Net depends on."""
+    def _video(self, scaled: Tensor, sigma: Tensor, shown: Tensor, text: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Velocity and features of videos already scaled by c_in, at levels (b,)."""
+        return self.unet(torch.cat([scaled, shown], dim=2), sampling.scalings(sigma).label, text)
+
+    def _adapted(self, features: list[Tensor], sigma: Tensor) -> Tensor:
+        """The features as one vector."""
         label = self.unet.embed(sampling.scalings(sigma).label)
         if self.config.stop_gradient:
             features, label = [feature.detach() for feature in features], label.detach()
-        return torch.cat([self.adapter(features, label), sight.look], dim=1)
+        return self.adapter(features, label)
 
-    def _answer(self, condition: Tensor) -> Any:
-        """The action U-Net at a condition, as its loss and its sampler call it; levels are embedded as the video's."""
+    def _read(self, scaled: Tensor, sigma: Tensor, shown: Tensor, text: Tensor) -> Tensors:
+        """Velocity of videos, and their features as one vector."""
+        velocity, features = self._video(scaled, sigma, shown, text)
+        return velocity, self._adapted(features, sigma)
 
-        def answer(scaled: Tensor, label: Tensor, known: Tensor) -> Tensor:
-            embedded = self.unet.embed(label)
-            return self.head(scaled, embedded.detach() if self.config.stop_gradient else embedded, condition, known)
+    def _act(self, scaled: Tensor, label: Tensor, condition: Tensor, known: Tensor) -> Tensors:
+        """Velocity of actions; levels are embedded as the video's."""
+        embedded = self.unet.embed(label)
+        return (self.head(scaled, embedded.detach() if self.config.stop_gradient else embedded, condition, known),)
 
-        return answer
+    def _answer(self, condition: Tensor) -> Answer:
+        """The action U-Net at a condition, as its loss calls it."""
+        return lambda scaled, label, known: self._act(scaled, label, condition, known)[0]
+
+    def _decode(self, latents: Tensor, now: Tensor) -> Tensors:
+        """Images (b, cameras, frames, 3, height, width), -1 to 1."""
+        views = (self.scale * latents + self._base(now))[:, 1:].unflatten(1, (self.cameras, self.frames)).flatten(0, 1)
+        images = torch.stack([self.codec.decode(view) for view in views])
+        return (images.unflatten(0, (len(latents), self.cameras)),)
 
     def _encode(self, now: Tensor, future: Tensor | None) -> Tensor:
         """The clip's latents (b, clip, c, h, w); zeros where the future isn't given."""

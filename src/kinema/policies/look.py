@@ -1,0 +1,276 @@
+"""What a small policy sees: where in every view the things are that the text names, and what surrounds them.
+
+A few queries read the words, each the ones that matter to it (attention, Vaswani et al. 2017): one finds the thing to
+be taken, one where it goes. A network for each camera, which knows nothing of the text, gives every place of its image
+a vector; the inner product of query and place says how well they match. So a word that was learned on one thing is
+understood on others, and one image teaches all the things in it (Shridhar et al. 2022, "CLIPort", for the idea).
+Where a query matches is read as an expected position (Finn et al. 2016, "Deep Spatial Autoencoders"), together with
+what is seen there; a coarse map tells of the rest. From all cameras' positions and the tool's state follows how far off
+the thing and the goal are, in the tool's frame: that takes no calibration, it is learned with the rest.
+
+Where the matches belong is learned by itself, from pictures of scenes (`kinema.training.grounding`): that stands in the
+place of the web's images and captions, which networks of the full size begin with. What is read from the matches, the
+glimpse, then is the same whatever a policy learns; so a training may take every moment's glimpse once and keep it.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kinema.errors import ConfigError
+from kinema.policies import tool_state
+from kinema.policies.image_encoder import Encoders, EncodersConfig, norm
+from kinema.policies.text import SIGNS, signs, split
+from kinema.policies.tool_state import ToolState
+
+UNIT = 0.1  # [m] of offsets
+QUERIES = ("thing", "goal")  # what the first is to find: what is taken or opened; the second: where it goes
+
+_ROUGH = (3, 4)  # cells of the coarse map
+_QUIET = 0.1  # spread of noise on what is glimpsed, in training, where its own is about 1
+
+# How loud each kind of number in a glimpse is: the few that say where things are must not drown in all the others.
+_LOUD = {"position": 1.0, "sure": 0.3, "told": 0.3, "rough": 0.1, "offset": 2.0}
+_SHARP = 3.0  # power of a match that is read as a position, so that a second best hardly draws it away
+
+
+@dataclass(frozen=True, slots=True)
+class EyeConfig:
+    """Channels of one camera's network: `stem` at half the image's size, `fine` at a quarter, `coarse` at an eighth.
+
+    shrink  how many times smaller the image is made first
+    """
+
+    stem: int
+    fine: int
+    coarse: int
+    shrink: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LookConfig:
+    """`eyes` of the cameras in their order; `width` of words, queries and places.
+
+    inner     width of the layers that join what all cameras saw; features: length of the vector that comes out
+    state     whether the tool's pose and opening are known besides the images
+    longest   text in words
+    """
+
+    kind: Literal["look"] = "look"
+    eyes: tuple[EyeConfig, ...] = (EyeConfig(24, 40, 80), EyeConfig(16, 32, 48, 2), EyeConfig(16, 32, 48, 2))
+    width: int = 64
+    inner: int = 512
+    features: int = 256
+    state: bool = True
+    longest: int = 24
+
+
+def grounded(seeing: nn.Module) -> list[nn.Parameter]:
+    """What `kinema.training.grounding` teaches: the eyes, the reader, what compares them and what locates."""
+    if not isinstance(seeing, Look):
+        return []
+    parts = (seeing.eyes, seeing.reader, seeing.locate)
+    return [seeing.sharpness, *(value for part in parts for value in part.parameters())]
+
+
+def beside(parameters: Iterable[nn.Parameter], grounded: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Those parameters that are none of the grounded ones."""
+    known = {id(value) for value in grounded}
+    return [value for value in parameters if id(value) not in known]
+
+
+def eyes(config: LookConfig | EncodersConfig, cameras: int, image_size: tuple[int, int]) -> "Look | Encoders":
+    """What sees for a policy; `image_size` width, height [px]. Its `forward` says what it takes."""
+    kind = Look if isinstance(config, LookConfig) else Encoders
+    return kind(cast(Any, config), cameras, image_size)
+
+
+class _Residual(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            norm(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            norm(outputs),
+        )
+        self.skip: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.inner(x) + self.skip(x))
+
+
+class _Eye(nn.Module):
+    """Every place of an image, a quarter of its size, as a vector."""
+
+    def __init__(self, config: EyeConfig, width: int) -> None:
+        super().__init__()
+        self.shrink = config.shrink
+        self.stem = nn.Sequential(nn.Conv2d(3, config.stem, 5, 2, 2, bias=False), norm(config.stem), nn.ReLU())
+        self.fine = nn.Sequential(_Residual(config.stem, config.fine, 2), _Residual(config.fine, config.fine))
+        self.coarse = nn.Sequential(_Residual(config.fine, config.coarse, 2), _Residual(config.coarse, config.coarse))
+        self.join = nn.Sequential(
+            nn.Conv2d(config.fine + config.coarse, width, 1, bias=False),
+            norm(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.shrink > 1:
+            image = functional.avg_pool2d(image, self.shrink)
+        fine = self.fine(self.stem(image))
+        coarse = functional.interpolate(self.coarse(fine), size=fine.shape[-2:])
+        return self.join(torch.cat([fine, coarse], dim=1))
+
+
+class _Reader(nn.Module):
+    """Queries (b, queries, width) of b texts, each read from the words that it attends to."""
+
+    def __init__(self, width: int, longest: int) -> None:
+        super().__init__()
+        self.longest = longest
+        self.word = nn.Linear(SIGNS, width)
+        self.place = nn.Parameter(0.1 * torch.randn(longest, width))
+        self.beside = nn.Conv1d(width, width, 3, padding=1)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.query = nn.Parameter(torch.randn(len(QUERIES), width) / 2)
+        self.more = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        words = [split(text, self.longest) for text in texts]
+        table = nn.utils.rnn.pad_sequence([torch.stack([signs(word) for word in some]) for some in words], True)
+        lengths = torch.tensor([len(some) for some in words], device=self.place.device)
+        vectors = self.word(table.to(self.place))
+        count = vectors.shape[1]
+        beyond = torch.arange(count, device=lengths.device) >= lengths[:, None]
+        keys = (vectors + self.place[:count]).masked_fill(beyond[..., None], 0.0)  # as if nothing came after a text
+        keys = keys + functional.silu(self.beside(keys.transpose(1, 2)).transpose(1, 2))
+        scores = self.query @ self.key(keys).transpose(1, 2) / math.sqrt(self.query.shape[1])
+        read = scores.masked_fill(beyond[:, None], -torch.inf).softmax(dim=-1) @ self.value(vectors)
+        return read + self.more(read)
+
+
+class _Points(nn.Module):
+    """Expected positions (b, n, 2), from -1 to 1, x and y, of logarithms of probabilities (b, n, h, w)."""
+
+    def forward(self, logarithms: Tensor) -> Tensor:
+        height, width = logarithms.shape[-2:]
+        across, down = (
+            (torch.arange(n, device=logarithms.device, dtype=logarithms.dtype) + 0.5) / n * 2 - 1
+            for n in (width, height)
+        )
+        share = logarithms.exp()
+        return torch.stack([(share.sum(dim=-2) * across).sum(dim=-1), (share.sum(dim=-1) * down).sum(dim=-1)], dim=-1)
+
+
+class Look(nn.Module):
+    """Images, a text and the tool's state as one vector, and where the text's things are in every view."""
+
+    centre: Tensor
+    spread: Tensor
+    loud: Tensor
+
+    def __init__(self, config: LookConfig, cameras: int, image_size: tuple[int, int]) -> None:
+        """`image_size` width, height [px] of every image; raises ConfigError for a number of cameras without eyes."""
+        super().__init__()
+        if cameras != len(config.eyes):
+            raise ConfigError(f"look.eyes: {len(config.eyes)} of them, for {cameras} cameras")
+        self.config, self.features = config, config.features
+        self.reader = _Reader(config.width, config.longest)
+        self.eyes = nn.ModuleList(_Eye(eye, config.width) for eye in config.eyes)
+        self.sharpness = nn.Parameter(torch.tensor(0.3))
+        self.position = _Points()
+        queries = len(QUERIES)
+        kinds = {"position": 2 * queries, "sure": queries, "told": queries * config.width}
+        kinds["rough"] = config.width * math.prod(_ROUGH)
+        each = torch.cat([torch.full((count,), _LOUD[kind]) for kind, count in kinds.items()]).repeat(cameras)
+        loud = torch.cat([each, torch.full((3 * queries,), _LOUD["offset"])])
+        self.register_buffer("loud", loud, persistent=False)
+        self.register_buffer("centre", torch.zeros(len(loud)))
+        self.register_buffer("spread", torch.ones(len(loud)))
+        self.state = ToolState() if config.state else None
+        known = tool_state.WIDTH if config.state else 0
+        self.locate = nn.Sequential(
+            *(nn.Linear(3 * cameras + known, 2 * config.width), nn.SiLU()),
+            *(nn.Linear(2 * config.width, 2 * config.width), nn.SiLU()),
+            nn.Linear(2 * config.width, 3),
+        )
+        width = len(loud) + queries * config.width + known
+        self.join = nn.Sequential(
+            *(nn.Linear(width, config.inner), nn.SiLU()),
+            *(nn.Linear(config.inner, config.inner), nn.SiLU()),
+            nn.Linear(config.inner, config.features),
+        )
+
+    @torch.no_grad()
+    def fit(self, glimpses: Tensor) -> None:
+        """Take the mean and spread of glimpses (n, length) for those that are expected."""
+        self.centre.copy_(glimpses.mean(dim=0))
+        self.spread.copy_(glimpses.std(dim=0).clamp(min=1e-2))
+
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """The queries (b, queries, width) of b texts; raises ObservationError for a text that is empty or too long."""
+        return self.reader(texts)
+
+    def places(self, images: Tensor) -> list[Tensor]:
+        """Of each camera (b, width, h, w), of images (b, cameras, 3, height, width) from -1 to 1."""
+        return [eye(images[:, i]) for i, eye in enumerate(self.eyes)]
+
+    def matches(self, places: Sequence[Tensor], queries: Tensor) -> list[Tensor]:
+        """Of each camera logarithms of probabilities (b, queries, h, w) that sum to 1 over the image."""
+        found = []
+        with torch.autocast(queries.device.type, enabled=False):  # in 16 bits, neighbours of a large thing match alike
+            for place in places:
+                score = self.sharpness * torch.einsum("bchw,bqc->bqhw", place.float(), queries.float())
+                found.append(score.flatten(2).log_softmax(dim=2).unflatten(2, score.shape[2:]))
+        return found
+
+    def positions(self, match: Tensor) -> Tensor:
+        """Of each query (b, queries, 3): x and y, from -1 to 1, and how sure that is; of logarithms of shares."""
+        sharp = (_SHARP * match).flatten(2).log_softmax(dim=2).unflatten(2, match.shape[2:])
+        return torch.cat([self.position(sharp), match.flatten(2).amax(dim=2, keepdim=True).exp()], dim=2)
+
+    def offsets(self, positions: Sequence[Tensor], state: Tensor) -> Tensor:
+        """How far off each query's place is, (b, queries, 3), from the tool and in its frame, in `UNIT`.
+
+        positions  of every camera, as `positions` reads them
+        """
+        seen = torch.cat(list(positions), dim=2)
+        if self.state is not None:
+            seen = torch.cat([seen, self.state(state)[:, None].expand(-1, seen.shape[1], -1)], dim=2)
+        return self.locate(seen)
+
+    def glimpse(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
+        """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, by read texts."""
+        places, seen = self.places(images), []
+        matches = self.matches(places, told)
+        positions = [self.positions(match) for match in matches]
+        for place, match, read in zip(places, matches, positions, strict=True):
+            shares, place = match.exp(), place.float()
+            there = (shares.flatten(2).unsqueeze(1) * place.flatten(2).unsqueeze(2)).sum(dim=3).transpose(1, 2)
+            rough = functional.adaptive_avg_pool2d(place, _ROUGH)
+            seen += [read[..., :2], read[..., 2], there, rough]
+        seen.append(self.offsets(positions, state))
+        return torch.cat([part.flatten(1) for part in seen], dim=1)
+
+    def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:
+        """(b, features) of a glimpse, read texts (b, queries, width), and states (b, 10) of the tool."""
+        seen = (glimpse - self.centre) / self.spread
+        if self.training:
+            seen = seen + _QUIET * torch.randn_like(seen)
+        known = [self.loud * seen, functional.normalize(told, dim=2).flatten(1)]
+        return self.join(torch.cat([*known, *([self.state(state)] if self.state is not None else [])], dim=1))
+
+    def forward(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
+        """(b, features) of images (b, cameras, 3, height, width), -1 to 1, read texts, states (b, 10) of the tool."""
+        return self.tell(self.glimpse(images, told, state), told, state)

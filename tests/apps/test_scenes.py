@@ -1,0 +1,147 @@
+"""`kinema scenes` and `kinema ground`: pictures that are the same whoever draws them, with true captions; what begins
+with what was learned from them."""
+
+import copy
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kinema.apps import cli, scenes as app
+from kinema.apps.lockstep_recording import SEEDS
+from kinema.apps.trials import PURPOSES
+from kinema.episodes.export import export
+from kinema.episodes.reader import find
+from kinema.episodes.shards import Shards
+from kinema.geometry import rotation_from_6d
+from kinema.policies import checkpoint, look_file
+from kinema.training import scenes
+from kinema.virtual import objects, scenario
+from kinema.virtual.renderer import CellRenderer
+
+torch.set_num_threads(1)
+
+RECORDED = Path(__file__).resolve().parents[1] / "data/episodes"
+A_MILLION = 1_000_000
+
+
+def draw(out: Path, jobs: int) -> scenes.Scenes:
+    words = ["--scenes", "1", "--views", "2", "--size", "64x48", "--jobs", str(jobs)]
+    assert cli.main(["scenes", "--out", str(out), *words]) == 0
+    return scenes.read(out)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A scene of each task, seen twice, drawn by two processes."""
+    out = tmp_path_factory.mktemp("scenes")
+    draw(out, jobs=2)
+    return out
+
+
+# ---- pictures
+
+
+def test_pictures_and_captions_are_the_same_whichever_process_draws_them_when(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "on_all_cores", lambda draw, rows, jobs: (draw(*row) for row in reversed(rows)))
+    one, other = scenes.read(pictures), draw(tmp_path, jobs=1)
+    for name in ("images", "states", "frames", "places", "offsets"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert one.texts == other.texts and one.fingerprint == other.fingerprint
+    assert one.images.shape == (4, 3, 48, 64, 3) and len({image.tobytes() for image in one.images}) == 4
+
+
+def test_every_picture_has_a_caption_for_all_that_could_be_asked_for(pictures):
+    found = scenes.read(pictures)
+    for task, first in zip(sorted(found.about["tasks"]), (0, 2), strict=True):
+        asked = scenario.draw(task, "train", app.FIRST_SEED)
+        told = [found.texts[caption] for caption in np.flatnonzero(found.frames == first)]
+        assert asked.text in told and len(set(told)) == len(told) > 1
+        assert told == [found.texts[caption] for caption in np.flatnonzero(found.frames == first + 1)]
+    goals = np.isfinite(found.places[:, :, 1]).any(axis=(1, 2))
+    assert {text.startswith("open") for text, goal in zip(found.texts, goals, strict=True) if goal} == {False}
+
+
+def test_no_scene_is_of_a_demonstration_or_of_an_evaluation(pictures):
+    first, stop = scenes.read(pictures).about["seeds"]
+    assert stop - first == 1 and first >= SEEDS
+    assert all(first >= begin + A_MILLION for begin in PURPOSES.values())
+
+
+@pytest.mark.parametrize("task", ["pick_and_place", "open_drawer"])
+def test_a_caption_s_places_are_where_its_things_are(task, monkeypatch):
+    drawn, views = scenario.draw(task, "train", app.FIRST_SEED), 4
+    if drawn.cabinet is not None:
+        things = [f"handle_{drawer}" for drawer in objects.CABINETS[drawn.cabinet.kind].drawers]
+        bodies = [(caption, 0, body) for caption, body in enumerate(things)]
+    else:
+        things = [placed.name for placed in (drawn.target, *drawn.distractors)]
+        bodies = [*((caption, 0, body) for caption, body in enumerate(things)), (0, 1, drawn.container.name)]
+
+    def shoot(hidden: str | None) -> app._Shot:
+        """The scene in full size; `hidden`: a body that isn't there to see."""
+
+        def renderer(model, *rest) -> CellRenderer:
+            model = copy.copy(model)
+            if hidden is not None:
+                model.geom_group[model.geom_bodyid == model.body(hidden).id] = 5  # which renderers don't show
+            return CellRenderer(model, *rest)
+
+        monkeypatch.setattr(app, "CellRenderer", renderer)
+        return app._shoot(task, app.FIRST_SEED, views, app._RENDERED)
+
+    whole, hits, seen = shoot(None), 0, 0
+    for caption, query, body in bodies:
+        changed = (shoot(body).images != whole.images).any(axis=-1)  # the noise is the same
+        for view, camera in np.ndindex(views, 3):
+            place = whole.places[view, caption, camera, query]
+            rows, columns = np.nonzero(changed[view, camera])
+            if len(rows) < 40 or np.isnan(place).any():
+                continue
+            x, y = ((place + 1) / 2 * app._RENDERED - 0.5).tolist()
+            seen += 1
+            hits += columns.min() - 3 <= x <= columns.max() + 3 and rows.min() - 3 <= y <= rows.max() + 3
+    assert seen >= 10 and hits >= 0.9 * seen, (hits, seen)
+
+
+def test_offsets_lead_from_the_tool_to_the_thing(pictures):
+    found = scenes.read(pictures)
+    T_base_tcp = np.tile(np.eye(4), (len(found.states), 1, 1))
+    T_base_tcp[:, :3, :3], T_base_tcp[:, :3, 3] = rotation_from_6d(found.states[:, 3:9]), found.states[:, :3]
+    things = np.einsum("mij,mj->mi", T_base_tcp[found.frames][:, :3], np.insert(found.offsets[:, 0], 3, 1.0, axis=1))
+    for text in set(found.texts):  # wherever it is seen from, a thing stands where it stands, on the table
+        where = things[[told == text for told in found.texts]]
+        assert np.ptp(where, axis=0).max() < 1e-5 and 0.0 < where[0, 2] < 0.4 and 0.2 < where[0, 0] < 0.8
+    goal = np.isfinite(found.offsets[:, 1]).all(axis=1)
+    assert goal.tolist() == [text.startswith("put") for text in found.texts]
+
+
+@pytest.mark.parametrize("size", ["128", "128x128", "8x6", "axb"])
+def test_a_size_that_the_cameras_have_not_is_refused(size, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["scenes", "--out", str(tmp_path), "--size", size])
+    assert size in capsys.readouterr().err
+
+
+# ---- what is learned from them
+
+
+def test_a_training_begins_with_what_was_learned_from_pictures(pictures, tmp_path, capsys):
+    ground = ["ground", "--scenes", str(pictures), "--out", str(tmp_path / "look")]
+    assert cli.main([*ground, "--steps", "2", "--batch", "2"]) == 0
+    assert "found where it is (%), missed by (mm): thing_0" in " ".join(capsys.readouterr().err.split())
+    file = tmp_path / "look" / look_file.NAME
+    learned = load_file(file)
+    export(find(RECORDED), tmp_path / "set", Shards(size=(64, 48)), rate=10)
+    train = ["train", "diffusion-policy", "--data", str(tmp_path / "set"), "--steps", "2", "--batch", "2"]
+    assert cli.main([*train, "--out", str(tmp_path / "run"), "--look", str(tmp_path / "look")]) == 0
+    facts = checkpoint.read(tmp_path / "run/checkpoint")
+    assert facts.training["look"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    begun = load_file(tmp_path / "run/checkpoint/model.safetensors")
+    for name in ("reader.word.weight", "eyes.0.stem.0.weight", "sharpness"):
+        torch.testing.assert_close(begun[f"look.{name}"].float(), learned[name], atol=2e-3, rtol=2e-3)
+    assert cli.main([*train, "--out", str(tmp_path / "other"), "--look", str(tmp_path)]) == 2
+    assert "does not fit this look" in capsys.readouterr().err
