@@ -2,9 +2,14 @@
 
 Stamps look like wall time and never jump. The offset lives in a file that is created exclusively by whoever comes
 first; everybody else reads it. Stamps are integer nanoseconds (`*_ns`), durations are seconds.
+
+In a virtual cell Kinema time is the world's: what the world falls behind (its slip), Kinema time stands still in all
+processes of that cell. So the stamps of drivers, which map their devices' clocks to Kinema time, agree with those that
+the world itself makes, however slow the machine is.
 """
 
 import functools
+import mmap
 import os
 import threading
 import time
@@ -93,6 +98,39 @@ def _offset_ns() -> int:
     return int(path.read_text())
 
 
+class Slip:
+    """How far the virtual cell in `folder` has fallen behind real time [ns]: memory shared by all its processes.
+
+    One writes, the world; the file outlives it, so that whoever has it open sees the next world's slip.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        file = os.open(folder / "slip", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(file, 0, 8)
+            self._value = memoryview(mmap.mmap(file, 8)).cast("q")
+        finally:
+            os.close(file)
+
+    @property
+    def ns(self) -> int:
+        return self._value[0]
+
+    @ns.setter
+    def ns(self, slip_ns: int) -> None:
+        self._value[0] = slip_ns
+
+
+@functools.cache
+def _own_slip() -> Slip:
+    return Slip(paths.runtime())
+
+
+_newest_ns = 0  # that was handed out
+
+
 def now_ns() -> int:
-    """The present moment in Kinema time [ns]. Never steps, whatever happens to the wall clock (FAULTS F20)."""
-    return time.monotonic_ns() + _offset_ns()
+    """The present moment in Kinema time [ns]. Never goes back, whatever the wall clock (FAULTS F20) or a world does."""
+    global _newest_ns
+    _newest_ns = max(_newest_ns, time.monotonic_ns() + _offset_ns() - _own_slip().ns)
+    return _newest_ns

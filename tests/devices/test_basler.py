@@ -29,7 +29,7 @@ WAIT = 10.0  # [s] for what is on its way; nothing is waited for in vain
 
 @pytest.fixture(autouse=True)
 def claims_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "runtime", lambda name: tmp_path)
+    monkeypatch.setattr(paths, "runtime", lambda name=None: tmp_path)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_second_opener_is_refused_and_told_who_was_first_until_that_process_is
         "import pathlib, sys, time\n"
         "from kinema import paths\n"
         "from kinema.devices.basler import BaslerCamera, BaslerSettings\n"
-        f"paths.runtime = lambda name: pathlib.Path({str(tmp_path)!r})\n"
+        f"paths.runtime = lambda name=None: pathlib.Path({str(tmp_path)!r})\n"
         "camera = BaslerCamera('gripper', BaslerSettings('0815-0000', 'emulation', gain=0.0))\n"
         "print(camera.read(10.0).sequence, flush=True)\n"
         "time.sleep(600)\n"

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from kinema import paths, records
 from kinema.calibration.files import CameraInfo
 from kinema.clock import now_ns
-from kinema.device_clock import DeviceClock
 from kinema.ring import RingReader
 from kinema.virtual.cameras import camera
 
@@ -158,8 +157,7 @@ class VirtualD435:
 class CellD435(VirtualD435):
     """A D435 that shows what a camera of the virtual cell sees: colour, as the renderer draws it.
 
-    Its global time is what a real one's would be: the cell's clock, mapped to the host's by the newest state of the
-    world, so that the time for which the renderer draws is not taken for the time of acquisition.
+    Its global time is the moment that a picture shows, so the time for which the renderer draws is not taken for it.
     """
 
     def __init__(self, name: str, size: tuple[int, int], folder: Path | None = None) -> None:
@@ -167,7 +165,6 @@ class CellD435(VirtualD435):
         super().__init__(row.serial, row.info(size), round(row.rate))
         folder = folder or paths.runtime()
         self._frames = RingReader(folder / f"frames_{name}.ring", records.frame(size))
-        self._world, self._clock = RingReader(folder / "world.ring", records.WORLD), DeviceClock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._show, name=f"cell-d435-{name}", daemon=True)
         self._thread.start()
@@ -175,12 +172,8 @@ class CellD435(VirtualD435):
     def _show(self) -> None:
         last = self._frames.head
         while not self._closing.wait(_LOOK):
-            world = self._world.latest()
-            if world is None:
-                continue
-            offset_ns = self._clock.to_kinema_ns(int(world[1]["t_ns"]), now_ns()) - int(world[1]["t_ns"])
             for number, frame in self._frames.since(last):
-                self.push(int(frame["sequence"]), int(frame["t_ns"]) + offset_ns, color=frame["image"])
+                self.push(int(frame["sequence"]), int(frame["t_ns"]), color=frame["image"])
                 last = number
 
     def close(self) -> None:
