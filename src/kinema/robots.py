@@ -61,9 +61,13 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class ArmModel:
-    """One arm. `base_yaw` [rad] turns the DH base so that base_link's x points forward (REP-103)."""
+    """One arm. `base_yaw` [rad] turns the DH base so that base_link's x points forward (REP-103).
+
+    `backend` names the driver of a real one, as cell files do.
+    """
 
     name: str
+    backend: str
     joints: tuple[Joint, ...]
     base_yaw: float
     home: tuple[float, ...]
@@ -153,6 +157,7 @@ def _joints(prefix_names: tuple[str, ...], **columns: tuple) -> tuple[Joint, ...
 
 _UR5E = ArmModel(
     name="ur5e",
+    backend="ur",
     joints=_joints(
         ("shoulder_pan_joint", "shoulder_lift_joint", "elbow_joint", "wrist_1_joint", "wrist_2_joint", "wrist_3_joint"),
         a=(0.0, -0.425, -0.3922, 0.0, 0.0, 0.0),
@@ -184,6 +189,7 @@ _UR5E = ArmModel(
 
 _XARM7 = ArmModel(
     name="xarm7",
+    backend="xarm",
     joints=_joints(
         tuple(f"joint{i}" for i in range(1, 8)),
         a=(0.0, 0.0, 0.0525, 0.0775, 0.0, 0.076, 0.0),
