@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from kinema.devices.xarm import XArm, XArmSettings
 from kinema.interfaces import ArmMode
 
 ROBOT = "virtual_xarm7"
+GAP = 3.0  # [s]
 JOG = Jog(np.array([0.0, 0.05, 0.0, 0.0, 0.0, 0.0]), 1.0)
 
 
@@ -26,7 +28,7 @@ class Loop:
     def __init__(self, folder, box_at):
         raw = yaml.safe_load(cell_file.VIRTUAL.read_text())
         raw["devices"]["arm"]["command"] = "position"
-        raw["control"]["execution"]["max_gap"] = 20.0  # [s] on a busy machine records come late
+        raw["control"]["execution"]["max_gap"] = GAP  # [s] on a busy machine records come late
         (folder / "cell.yaml").write_text(yaml.safe_dump(raw))
         cell = cell_file.load(folder / "cell.yaml")
         self.loop = ControlLoop(cell, ROBOT, folder, lambda: XArm(ROBOT, XArmSettings(*box_at)), silence=5.0)
@@ -108,6 +110,16 @@ def test_f16_the_loop_survives_a_cut_wire_says_so_and_connects_again_only_by_a_r
     assert [event.fault for event in loop.events if event.kind == "state"][-1] == "F16"
     assert not loop.node.telemetry().connected
     loop.order(Reset(), _is(State.IDLE), wait_for)
+
+
+def test_a_reset_may_take_longer_than_records_may_be_apart(loop, wait_for, monkeypatch):
+    reset = XArm.reset
+    monkeypatch.setattr(XArm, "reset", lambda arm: (reset(arm), time.sleep(GAP + 0.5)))  # brakes are slow
+    loop.until(_is(State.FAULT), wait_for)
+    loop.order(Reset(), _is(State.IDLE), wait_for)
+    k = loop.node.telemetry().k
+    assert loop.until(lambda seen: seen.k > k + 20, wait_for).state is State.IDLE
+    loop.order(Enable(), _is(State.READY), wait_for)
 
 
 _RUNAWAY = """

@@ -85,7 +85,7 @@ class ControlLoop:
         self._warm_up()
 
     def _controller_anew(self) -> Controller:
-        return Controller(self._model, self._cell.control, self._cell.devices.arm.command_kind)
+        return Controller(self._model, self._cell.control, self._cell.arm.command_kind)
 
     def _warm_up(self) -> None:
         """First calls of anything are slow: here a controller that nobody obeys makes them, before an arm waits."""
@@ -212,14 +212,20 @@ class ControlLoop:
             return [order for order in orders if not isinstance(order, Reset)]
         return orders
 
-    def _with_arm(self, arm: Arm, controller: Controller) -> None:
+    def _next(self, arm: Arm) -> ArmState:
+        """The arm's next record; DeviceError when none comes."""
         state = arm.read(self._silence)
-        arrival_ns = time.monotonic_ns()
         if state is None:
             raise DeviceError(f"{arm.name} has sent nothing for {self._silence:g} s")
+        return state
+
+    def _with_arm(self, arm: Arm, controller: Controller) -> None:
+        state = self._next(arm)
         orders, self._first_orders = [*self._first_orders, *self._orders()], []
         if state.mode != ArmMode.RUNNING and any(isinstance(order, Reset) for order in orders):
             orders = self._clear(arm, orders)
+            state = self._next(arm)  # the time that it took is no gap in what follows
+        arrival_ns = time.monotonic_ns()
         jaw, force = self._sensors()
         tick = controller.tick(state, orders, jaw, force, self._stop.pressed)
         arm.write(state.k, tick.command)
