@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kinema import paths, records
-from kinema.apps.load_cell_board import PORT
+from kinema.calibration.load_cell import calibrate, load_point, newtons, uncalibrated
 from kinema.clock import now_ns
 from kinema.devices.serial_load_cell import SerialLoadCell
 from kinema.errors import ConfigError, DeviceError, OwnershipError
@@ -19,6 +19,8 @@ from kinema.ring import RingWriter
 from kinema.virtual.load_cell import SCALE, SERIAL, Board, VirtualBoard
 
 PERIOD_NS = 12_500_000
+
+CELL = ("--cell", "launch/cells/virtual_ur5e.yaml", "--robot", "virtual_ur5e")
 
 
 class Bench:
@@ -278,9 +280,9 @@ def test_the_virtual_board_measures_the_cell(tmp_path):
 
 def test_the_boards_process_serves_its_port_and_takes_it_along(start, wait_for):
     folder = paths.runtime()
-    port = folder / PORT
+    port = folder / "load_cell.tty"
     ring = RingWriter(folder / "load_cell.ring", records.LOAD_CELL, 64)
-    board = start([sys.executable, "-m", "kinema.apps.load_cell_board"])
+    board = start([sys.executable, "-m", "kinema.apps.load_cell_board", *CELL])
     wait_for(port.exists, what="the port")
     cell = SerialLoadCell(SERIAL, port, SCALE)
     ring.write(np.array((1, 2.5, False, False), records.LOAD_CELL))
@@ -291,6 +293,28 @@ def test_the_boards_process_serves_its_port_and_takes_it_along(start, wait_for):
         cell.read(5.0)
     cell.close()
     ring.close()
+
+
+def test_an_amplifier_is_read_without_a_calibration_to_make_one(bench):
+    today = SCALE.provenance.date
+    raw = uncalibrated("count", SERIAL, today)
+    bench.cell.use(raw, 0.0)
+    with pytest.raises(DeviceError, match="0 samples came within the last 1 s"):
+        bench.cell.readings()
+    points = []
+    for grams in (0, 2000, 5000, 2000, 0):
+        bench.t_ns = now_ns()
+        bench.send([newtons(grams)] * 40)
+        assert not any(sample.saturated for sample in bench.samples())
+        points.append(load_point(newtons(grams), bench.cell.readings()))
+    scale = calibrate(points, "count", SCALE.capacity, SERIAL, today)
+    assert scale.newtons == pytest.approx(SCALE.newtons, rel=1e-3)
+    bench.cell.use(scale, 0.0)
+    bench.send([3.0])
+    (sample,) = bench.samples()
+    assert sample.force == pytest.approx(3.0, abs=0.05) and not sample.tared
+    with pytest.raises(ConfigError, match=r"calibration is in V/V, this board reads counts"):
+        bench.cell.use(uncalibrated("V/V", SERIAL, today), 0.0)
 
 
 @pytest.mark.hardware

@@ -24,12 +24,26 @@ _READINGS = 40  # of one load: half a second
 _OFF = 0.01  # [-] of the span that one load may lie off the line
 _RETURN = 0.005  # [-] of the span by which the unloaded reading may differ between begin and end
 
+_FULL_SCALE = {"count": 2.0**23, "V/V": 1.0}  # readings beyond it there are none
+_MOST = 2000.0  # [N] capacity that a file may have
+
 _REMEDY = "put known loads on in the closing direction, at least three of them, none first and last; wait for rest"
 
 
 def newtons(grams: float) -> float:
     """The weight [N] of a mass [g]: grams end here."""
     return 1e-3 * grams * GRAVITY
+
+
+def uncalibrated(unit: Literal["count", "V/V"], serial: str, date: datetime.date) -> ForceScale:
+    """What an amplifier is read through as long as it has no calibration: the forces mean nothing."""
+    return ForceScale(
+        unit=unit,
+        newtons=_MOST / _FULL_SCALE[unit],
+        zero=0.0,
+        capacity=_MOST,
+        provenance=Provenance(serial=serial, date=date, origin="measured", software_version=__version__),
+    )
 
 
 def load_point(force: float, readings: Sequence[float]) -> LoadPoint:

@@ -2,13 +2,14 @@
 
 import math
 from collections import deque
+from typing import Protocol
 
 import numpy as np
 
 from kinema.calibration.files import ForceScale
 from kinema.clock import to_seconds
 from kinema.errors import DeviceError
-from kinema.interfaces import ForceSample
+from kinema.interfaces import ForceSample, LoadCell
 
 _SAMPLES = 40  # half a second, of which a tare is the mean
 _FEWEST = 20
@@ -16,6 +17,18 @@ _RECENT = 1.0  # [s] that they may be old
 _REST = 0.2  # [N] standard deviation of a jaw that nobody touches
 _PRELOAD = 0.5  # [-] of the capacity that a tare may take for zero: what hangs on the cell, not what is grasped
 _STUCK = 20  # readings that are the same to the last bit: a converter's noise never does that
+
+
+class BridgeLoadCell(LoadCell, Protocol):
+    """A load cell whose readings can be calibrated."""
+
+    def readings(self) -> list[float]:
+        """The amplifier's readings of the last half second; DeviceError saying why none can be trusted."""
+        ...
+
+    def use(self, scale: ForceScale, latency: float) -> None:
+        """Take another calibration and latency [s] from now on; the cell is then untared."""
+        ...
 
 
 class Bridge:
@@ -46,14 +59,10 @@ class Bridge:
 
     def tare(self, now_ns: int) -> float:
         """Take the mean of the last samples for zero; returns that offset [N]. Raises DeviceError saying why not."""
-        forces = [force for stamp_ns, force in self._recent if to_seconds(now_ns - stamp_ns) < _RECENT]
-        if len(forces) < _FEWEST:
-            raise DeviceError(
-                f"not tared: {len(forces)} samples came within the last {_RECENT:g} s, needed are {_FEWEST}; "
-                "wait, or look after the load cell"
-            )
-        if self._saturated or not np.isfinite(forces).all():
-            raise DeviceError("not tared: the load cell is saturated or reads no number; look after its wires")
+        try:
+            forces = self._believed(now_ns)
+        except DeviceError as error:
+            raise DeviceError(f"not tared: {error}") from None
         offset, spread = float(np.mean(forces)), float(np.std(forces))
         if spread > _REST:
             raise DeviceError(f"not tared: the force moves by {spread:.2f} N (deviation); keep the jaw still")
@@ -63,6 +72,27 @@ class Bridge:
             )
         self._offset = offset
         return offset
+
+    def readings(self, now_ns: int) -> list[float]:
+        """The last readings, to calibrate by; raises DeviceError saying why they can't be trusted."""
+        return [self.scale.reading(force) for force in self._believed(now_ns)]
+
+    def _believed(self, now_ns: int) -> list[float]:
+        """The last forces [N], not tared, if they are recent, in range, and numbers."""
+        forces = [force for stamp_ns, force in self._recent if to_seconds(now_ns - stamp_ns) < _RECENT]
+        if len(forces) < _FEWEST:
+            raise DeviceError(
+                f"{len(forces)} samples came within the last {_RECENT:g} s, needed are {_FEWEST}; "
+                "wait, or look after the load cell"
+            )
+        if self._saturated or not np.isfinite(forces).all():
+            raise DeviceError("the load cell is saturated or reads no number; look after its wires")
+        return forces
+
+    def use(self, scale: ForceScale) -> None:
+        """From now on by another calibration, and untared."""
+        self.scale = scale
+        self.forget()
 
     def forget(self) -> None:
         """After an interruption: who had the plug in their hand may have had the fingers in it, so tare again."""

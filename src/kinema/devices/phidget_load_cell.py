@@ -38,8 +38,7 @@ class PhidgetLoadCell:
 
         Raises OwnershipError naming who has the bridge's channel, DeviceError when it is absent or too slow.
         """
-        if scale.unit != "V/V":
-            raise ConfigError(f"load cell {serial}: its calibration is in {scale.unit}, this bridge reads V/V")
+        _check_unit(serial, scale)
         if not serial.isdigit():
             raise ConfigError(f"load cell {serial!r}: a Phidget's serial number has digits only, as on its back")
         self.serial, self._latency_ns = serial, to_ns(latency)
@@ -79,6 +78,14 @@ class PhidgetLoadCell:
 
     def tare(self) -> float:
         return self._bridge.tare(now_ns())
+
+    def readings(self) -> list[float]:
+        return self._bridge.readings(now_ns())
+
+    def use(self, scale: ForceScale, latency: float) -> None:
+        _check_unit(self.serial, scale)
+        self._latency_ns = to_ns(latency)
+        self._bridge.use(scale)
 
     def close(self) -> None:
         self._input.close()
@@ -122,6 +129,11 @@ class PhidgetLoadCell:
             with contextlib.suppress(queue.Empty):  # the reader was faster
                 self._readings.get_nowait()  # the oldest says least
         self._readings.put_nowait((now_ns() - self._latency_ns, reading))
+
+
+def _check_unit(serial: str, scale: ForceScale) -> None:
+    if scale.unit != "V/V":
+        raise ConfigError(f"load cell {serial}: its calibration is in {scale.unit}, this bridge reads V/V")
 
 
 def _words(error: PhidgetException) -> str:

@@ -36,11 +36,10 @@ class SerialLoadCell:
 
         Raises OwnershipError naming who has the port, DeviceError when the board is absent, silent or another one.
         """
-        if scale.unit != "count":
-            raise ConfigError(f"load cell {serial}: its calibration is in {scale.unit}, this board reads counts")
         self.serial, self.gaps, self.dropped = serial, 0, 0
-        self._path, self._latency_ns = port, to_ns(latency)
+        self._path = port
         self._bridge = Bridge(scale, COUNTS)
+        self.use(scale, latency)
         self._port: SerialPort | None = None
         self._open()
         deadline = time.monotonic() + _BOOT
@@ -73,6 +72,15 @@ class SerialLoadCell:
 
     def tare(self) -> float:
         return self._bridge.tare(now_ns())
+
+    def readings(self) -> list[float]:
+        return self._bridge.readings(now_ns())
+
+    def use(self, scale: ForceScale, latency: float) -> None:
+        if scale.unit != "count":
+            raise ConfigError(f"load cell {self.serial}: its calibration is in {scale.unit}, this board reads counts")
+        self._latency_ns = to_ns(latency)
+        self._bridge.use(scale)
 
     def close(self) -> None:
         if self._port is not None:
