@@ -68,6 +68,18 @@ def sdk() -> Any:
     return pylon
 
 
+def _plugged_in(pylon: Any, link: str) -> dict[str, Any]:
+    """pylon's device infos by serial number."""
+    kind = pylon.DeviceInfo()
+    kind.SetDeviceClass(LINKS[link])
+    return {info.GetSerialNumber(): info for info in pylon.TlFactory.GetInstance().EnumerateDevices([kind])}
+
+
+def present(link: str) -> dict[str, str]:
+    """Serial numbers of the cameras that pylon sees by a link, each with its model."""
+    return {serial: f"{info.GetModelName()} by {link}" for serial, info in _plugged_in(sdk(), link).items()}
+
+
 class BaslerCamera:
     """One camera, grabbing. Colours are the sensor's own: pylon's converter interpolates, nothing else."""
 
@@ -99,16 +111,15 @@ class BaslerCamera:
     # ---- opening
 
     def _open(self) -> None:
-        factory, link, kind = self._pylon.TlFactory.GetInstance(), self._settings.link, self._pylon.DeviceInfo()
+        link = self._settings.link
         if link not in LINKS:
             raise self._error(f"link is {link!r}, allowed are {', '.join(LINKS)}")
-        kind.SetDeviceClass(LINKS[link])
-        present = {info.GetSerialNumber(): info for info in factory.EnumerateDevices([kind])}
-        info = present.get(self.serial)
+        plugged_in = _plugged_in(self._pylon, link)
+        info = plugged_in.get(self.serial)
         if info is None:
-            raise self._error(f"is not plugged in; present by {link} are: {', '.join(sorted(present)) or 'none'}")
+            raise self._error(f"is not plugged in; present by {link} are: {', '.join(sorted(plugged_in)) or 'none'}")
         with genicam_lock.turn():
-            self._camera = self._pylon.InstantCamera(factory.CreateDevice(info))
+            self._camera = self._pylon.InstantCamera(self._pylon.TlFactory.GetInstance().CreateDevice(info))
             self._camera.Open()
         self._nodes = self._camera.GetNodeMap()
         user_id, wanted = self._known("DeviceUserID"), self._settings.user_id

@@ -5,6 +5,7 @@ Occlusion" (alignment); D400 Series Datasheet, section 4 (streams, inter-camera 
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,6 +80,31 @@ def sdk() -> Any:
     return pyrealsense2
 
 
+def _plugged_in(rs: Any, context: Any) -> dict[str, Any]:
+    """librealsense's devices by serial number."""
+    return {device.get_info(rs.camera_info.serial_number): device for device in context.query_devices()}
+
+
+def _told(rs: Any, device: Any, key: str) -> str:
+    """One of `rs.camera_info` of a device, '' where it does not say."""
+    info = getattr(rs.camera_info, key)
+    return device.get_info(info) if device.supports(info) else ""
+
+
+def present(context: Any = None) -> dict[str, str]:
+    """Serial numbers of the cameras that librealsense sees, each with its model, firmware and link."""
+    rs = sdk()
+    try:
+        devices = _plugged_in(rs, context or rs.context())
+        return {
+            serial: f"{_told(rs, device, 'name')}, firmware {_told(rs, device, 'firmware_version')}, "
+            f"USB {_told(rs, device, 'usb_type_descriptor') or 'unknown'}"
+            for serial, device in devices.items()
+        }
+    except RuntimeError as error:
+        raise DeviceError(f"librealsense can't list its cameras: {error}") from error
+
+
 def _array(frame: Any) -> Any:
     """The frame's pixels in memory of our own: the SDK takes its own back."""
     return np.array(frame.get_data())
@@ -136,24 +162,19 @@ class RealSenseCamera:
 
     def _find(self) -> Any:
         """The device; asked for before the pipeline is, which would wait 15 s for one that is absent."""
-        number = self._rs.camera_info.serial_number
-        present = {device.get_info(number): device for device in self._context.query_devices()}
-        device = present.get(self.serial)
+        plugged_in = _plugged_in(self._rs, self._context)
+        device = plugged_in.get(self.serial)
         if device is None:
-            raise self._error(f"is not plugged in; present are: {', '.join(sorted(present)) or 'none'}")
+            raise self._error(f"is not plugged in; present are: {', '.join(sorted(plugged_in)) or 'none'}")
         return device
 
     def _facts(self) -> CameraFacts:
-        info, device = self._rs.camera_info, self._device
-
-        def known(key: Any) -> str:
-            return device.get_info(key) if device.supports(key) else ""
-
-        port, usb = known(info.physical_port), known(info.usb_type_descriptor)
+        known = functools.partial(_told, self._rs, self._device)
+        port, usb = known("physical_port"), known("usb_type_descriptor")
         if self._settings.usb_port not in ("", port):
             raise self._error(f"is on USB port {port!r}, the settings allow {self._settings.usb_port!r}")
         slow = f"is on USB {usb}; plug it into a USB 3 port, by a USB 3 cable" if usb and usb < "3" else ""
-        return CameraFacts(known(info.name), known(info.firmware_version), port, f"USB {usb or 'unknown'}", slow)
+        return CameraFacts(known("name"), known("firmware_version"), port, f"USB {usb or 'unknown'}", slow)
 
     def _check_offered(self, stream: Any, index: int, kind: Any) -> None:
         width, height = self._settings.size

@@ -25,7 +25,7 @@ _PROBE = 1.0  # [s] for the first answer of all
 _SETTLE = 2.0  # [s] the box gets to report what was asked of it
 _LOOK = 0.02  # [s] between two looks at its reports
 _FIRMWARE = (1, 9, 0)  # since then joint states hold velocities
-_VERSION_REQUEST = bytes((0, 1, 0, 2, 0, 1, 1))  # a whole frame of the control port
+VERSION_REQUEST = bytes((0, 1, 0, 2, 0, 1, 1))  # a whole frame of the control port
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _probe(address: str, port: int) -> None:
     try:
         with socket.create_connection((address, port), _PROBE) as connection:
             connection.settimeout(_PROBE)
-            connection.sendall(_VERSION_REQUEST)
+            connection.sendall(VERSION_REQUEST)
             answered = bool(connection.recv(8))
     except OSError as error:
         raise DeviceError(f"nobody answers at {address}:{port} ({error}); is the control box on?") from error
