@@ -17,13 +17,14 @@ from .ur_cell import UrCell, cells
 
 _LOOP = """
 import sys
-from kinema import cell_file, paths, robots
+from kinema import cell_file, paths
 from kinema.apps.control_loop import ControlLoop
+from kinema.apps.drivers import arm_driver
 from kinema.control.rate import set_up_real_time
 from kinema.devices import ur
 ur._WATCHDOG = 5.0  # a busy machine may keep the loop from commanding for 40 ms
-cell, model = cell_file.load(sys.argv[1]), robots.arm("ur5e")
-loop = ControlLoop(cell, "virtual_ur5e", paths.runtime(), lambda: ur.UrArm(model, sys.argv[2]))
+cell = cell_file.load(sys.argv[1])
+loop = ControlLoop(cell, "virtual_ur5e", paths.runtime(), arm_driver(cell, "virtual_ur5e"))
 set_up_real_time(50)
 while True:
     loop.cycle()
@@ -48,7 +49,7 @@ class Loop:
 
     def __init__(self, cell: UrCell, start) -> None:
         environment = {**os.environ, "KINEMA_CELL": cell.folder.name}
-        self.process: subprocess.Popen = start([sys.executable, "-c", _LOOP, cell.file, cell.address], env=environment)
+        self.process: subprocess.Popen = start([sys.executable, "-c", _LOOP, cell.file], env=environment)
         self._folder, self.node = cell.folder, None
         _until(self._connect, what="the loop")
         self.until(lambda seen: seen.connected and seen.ticks > 10)

@@ -13,8 +13,10 @@ import yaml
 from kinema import cell_file
 from kinema.apps.clients import LoopClient
 from kinema.apps.control_loop import ControlLoop
+from kinema.apps.drivers import arm_driver
 from kinema.control.messages import Enable, Jog, Reset, State
-from kinema.devices.xarm import XArm, XArmSettings
+from kinema.devices.xarm import XArm
+from kinema.errors import DeviceError
 from kinema.interfaces import ArmMode
 
 ROBOT = "virtual_xarm7"
@@ -26,29 +28,37 @@ class Loop:
     """A control loop in a thread, and its node."""
 
     def __init__(self, folder, box_at):
-        raw = yaml.safe_load(cell_file.VIRTUAL.read_text())
-        raw["devices"]["arm"]["command"] = "position"
+        raw = yaml.safe_load((cell_file.VIRTUAL.parent / "virtual_xarm7.yaml").read_text())
+        for device in ("arm", "gripper"):
+            raw["devices"][device] |= {"address": box_at[0], "port": box_at[1]}
         raw["control"]["execution"]["max_gap"] = GAP  # [s] on a busy machine records come late
         (folder / "cell.yaml").write_text(yaml.safe_dump(raw))
         cell = cell_file.load(folder / "cell.yaml")
-        self.loop = ControlLoop(cell, ROBOT, folder, lambda: XArm(ROBOT, XArmSettings(*box_at)), silence=5.0)
+        self.loop = ControlLoop(cell, ROBOT, folder, arm_driver(cell, ROBOT), silence=5.0)
         self._ended = False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        self.node = LoopClient(folder)
+        self._folder, self.node = folder, None
         self.events = []
+
+    def connect(self):
+        try:
+            self.node = LoopClient(self._folder)
+        except DeviceError:  # it is busy connecting its arm
+            return False
+        return True
 
     def _run(self):
         while not self._ended:
             self.loop.cycle()
 
     def until(self, fulfilled, wait_for):
-        def look():
+        end = time.monotonic() + 60.0
+        while (seen := self.node.telemetry()) is None or not fulfilled(seen):
             self.events += self.node.events()
-            seen = self.node.telemetry()
-            return seen if seen is not None and fulfilled(seen) else None
-
-        return wait_for(look, 60.0, "the state")
+            assert time.monotonic() < end, f"the loop says {seen} and {self.events[-5:]}"
+            time.sleep(0.02)
+        return seen
 
     def order(self, order, fulfilled, wait_for):
         self.node.send(order)
@@ -58,14 +68,18 @@ class Loop:
         self._ended = True
         self._thread.join()
         self.loop.close()
-        self.node.close()
+        if self.node is not None:
+            self.node.close()
 
 
 @pytest.fixture
-def loop(box, box_at, tmp_path):
+def loop(box, box_at, tmp_path, wait_for):
     loop = Loop(tmp_path, box_at)
-    yield loop
-    loop.close()
+    try:
+        wait_for(loop.connect, 30.0, "the loop")
+        yield loop
+    finally:
+        loop.close()
 
 
 def _is(state):
@@ -124,7 +138,8 @@ def test_a_reset_may_take_longer_than_records_may_be_apart(loop, wait_for, monke
 
 _RUNAWAY = """
 import sys
-from kinema.devices.xarm import XArm, XArmSettings
+from kinema.devices.xarm import XArm
+from kinema.errors import DeviceError
 from kinema.interfaces import ArmCommand, CommandKind
 arm = XArm("virtual_xarm7", XArmSettings(sys.argv[1], int(sys.argv[2])))
 arm.reset()

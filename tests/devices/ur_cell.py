@@ -19,14 +19,13 @@ class UrCell:
     def __init__(self, name: str, address: str, generation: str, command: str) -> None:
         self.address, self.folder = address, paths.runtime(name)
         self.log = self.folder / "controller.log"
-        cell = yaml.safe_load((paths.root() / "launch/cells/virtual.yaml").read_text())
-        cell["devices"]["arm"]["command"] = command
+        cell = yaml.safe_load((paths.root() / "launch/cells/virtual_ur5e.yaml").read_text())
+        cell["devices"]["arm"] |= {"address": address, "command": command}
         self.file = self.folder / "cell.yaml"
         self.file.write_text(yaml.safe_dump(cell))
         self.environment = {**os.environ, "KINEMA_CELL": name}
         self._log = self.log.open("w")
-        more = ["--address", address, "--generation", generation]
-        self._processes = [self._start("cell"), self._start("ur_controller", *more)]
+        self._processes = [self._start("cell"), self._start("ur_controller", "--generation", generation)]
         self._requests: wire.Link | None = None
 
     def _start(self, module: str, *more: str) -> subprocess.Popen:

@@ -16,15 +16,16 @@ import numpy as np
 
 from kinema import clock, paths, records, robots
 from kinema.apps import process
+from kinema.apps.drivers import ArmDriver, arm_driver
 from kinema.apps.telemetry import LOOP, ORDERS, StopByte, fill
 from kinema.cell_file import Cell
 from kinema.control.core import Controller
 from kinema.control.messages import Enable, Event, Hold, JawTarget, Order, Reset, State, Tick
 from kinema.control.rate import set_up_real_time
-from kinema.devices.virtual import VirtualArm
 from kinema.errors import DeviceError
 from kinema.interfaces import Arm, ArmCommand, ArmMode, ArmState, CommandKind, ForceSample, GripperState
 from kinema.ring import RingReader, RingWriter
+from kinema.robots import ArmModel
 from kinema.wire import Server
 
 _PRIORITY = 50  # of SCHED_FIFO
@@ -55,23 +56,22 @@ def _ready(arm: Arm, reset: bool) -> Arm:
 class ControlLoop:
     """The loop around one `Controller`; `cycle` does one control cycle, or waits for the arm.
 
-    connect   makes the connection to the arm, anew for every attempt
+    driver    reaches the arm, anew for every attempt
     silence   [s] without a record after which the arm's link counts as lost
     """
 
-    def __init__(
-        self, cell: Cell, robot: str, folder: Path, connect: Callable[[], Arm], silence: float = _SILENCE
-    ) -> None:
-        self._cell, self._model, self._connect, self._silence = cell, robots.arm(robot), connect, silence
+    def __init__(self, cell: Cell, robot: str, folder: Path, driver: ArmDriver, silence: float = _SILENCE) -> None:
+        self._cell, self._driver, self._silence = cell, driver, silence
         self._node = Server(folder / "loop.sock", {"robot": robot})
         self._losses = 0
         self._stop = StopByte(folder)
         self._ring = RingWriter(folder / "loop.ring", LOOP, _KEPT)
         self._jaw_targets = RingWriter(folder / "jaw_target.ring", records.JAW_TARGET, 64)
         self._jaw = RingReader(folder / "jaw_state.ring", records.JAW)
-        self._force = RingReader(folder / "load_cell.ring", records.LOAD_CELL)
+        self._force = RingReader(folder / cell.devices.load_cell.ring, records.LOAD_CELL)
         self._record = np.zeros((), LOOP)
-        self._record["dof"] = self._model.dof
+        table = robots.arm(robot)
+        self._record["dof"] = table.dof
         for unknown in ("jaw_goal", "jaw_width", "jaw_speed", "force"):
             self._record[unknown] = np.nan
         self._arm: Arm | None = None
@@ -82,17 +82,18 @@ class ControlLoop:
         self._last: ArmState | None = None
         self._last_target: JawTarget | None = None
         self._arrival_ns = 0
-        self._warm_up()
+        self._warm_up(table)
 
-    def _controller_anew(self) -> Controller:
-        return Controller(self._model, self._cell.control, self._cell.arm.command_kind)
+    def _controller_of(self, model: ArmModel) -> Controller:
+        cell = self._cell
+        return Controller(model, cell.control, cell.arm.command_kind, gripper=cell.devices.gripper.model)
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, model: ArmModel) -> None:
         """First calls of anything are slow: here a controller that nobody obeys makes them, before an arm waits."""
-        controller, rest = self._controller_anew(), np.zeros(self._model.dof)
+        controller, rest = self._controller_of(model), np.zeros(model.dof)
         for k in range(_WARM_TICKS):
-            t_ns = clock.to_ns(k * self._model.period)
-            state = ArmState(k, t_ns, np.array(self._model.home), rest, rest, np.zeros(6), ArmMode.RUNNING)
+            t_ns = clock.to_ns(k * model.period)
+            state = ArmState(k, t_ns, np.array(model.home), rest, rest, np.zeros(6), ArmMode.RUNNING)
             tick = controller.tick(state, [Enable()] if k == _WARM_TICKS // 2 else [], None, None, stop=False)
             fill(self._record.copy(), state, tick, None, None)
             for event in tick.events:
@@ -149,8 +150,9 @@ class ControlLoop:
         Only a Reset clears what the arm has latched; the new controller gets it too, with the first record.
         """
         try:
-            self._controller = self._controller_anew()
-            arm = _ready(self._connect(), reset)
+            model = self._driver.model()
+            self._controller = self._controller_of(model)
+            arm = _ready(self._driver.connect(model), reset)
         except DeviceError as error:
             self._record["reason"] = f"no arm: {error}".encode()
             if reset:
@@ -270,7 +272,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     folder, robot = paths.runtime(), arguments.robot
-    loop = ControlLoop(cell, robot, folder, lambda: VirtualArm(robot, folder), arguments.silence)
+    loop = ControlLoop(cell, robot, folder, arm_driver(cell, robot, folder), arguments.silence)
     logging.info(set_up_real_time(_PRIORITY))
     try:
         while not stopped():

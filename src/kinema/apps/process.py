@@ -5,14 +5,19 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
+from typing import TypeVar
 
 from kinema import cell_file
 from kinema.cell_file import Cell, WorldStart
-from kinema.errors import KinemaError
+from kinema.errors import DeviceError, KinemaError, OwnershipError
 
+Connected = TypeVar("Connected")
 Body = Callable[[Cell, argparse.Namespace, Callable[[], bool]], None]
+
+_RETRY = 0.2  # [s] between two looks for the cell
 
 
 def world_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +31,22 @@ def world(start: WorldStart, arguments: argparse.Namespace) -> tuple[str, str, i
     """Task, split and seed to begin with."""
     seed = start.seed if arguments.seed is None else arguments.seed
     return arguments.task or start.task, arguments.split or start.split, seed
+
+
+def patiently(connect: Callable[[], Connected], stopped: Callable[[], bool]) -> Connected | None:
+    """What `connect` returns as soon as there is a cell; None when the process is to end before that.
+
+    Raises OwnershipError when somebody else has it.
+    """
+    while not stopped():
+        try:
+            return connect()
+        except OwnershipError:
+            raise
+        except DeviceError as error:
+            logging.debug("%s", error)
+            time.sleep(_RETRY)
+    return None
 
 
 def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> int:

@@ -13,11 +13,10 @@ _INFRARED = ("infra1", "infra2")
 
 
 class RealSenseCameraNode(DrivenCameraNode):
-    """`source` cell: the same driver, with librealsense's software device showing what the renderer draws."""
+    """In a simulated cell the same driver runs on a software device of librealsense, which shows what is rendered."""
 
     PARAMETERS = (
         *DrivenCameraNode.PARAMETERS,
-        Parameter("source", "usb", "usb, or the virtual cell by a software device", choices=("usb", "cell")),
         Parameter("depth", False, "publish depth, aligned to the colour image [mm]"),
         Parameter("infrared", False, "publish the infrared pair"),
         Parameter("exposure", -1.0, "[s] of the colour sensor; -1: automatic", -1.0, 1.0),
@@ -30,7 +29,7 @@ class RealSenseCameraNode(DrivenCameraNode):
     )
 
     def open(self, name: str, serial: str, cell: Cell, latency: float) -> Camera:
-        self._shown = CellD435(name, cell.image_size) if self.value("source") == "cell" else None
+        self._shown = CellD435(name, cell.image_size) if cell.simulated else None
         camera = super().open(name, serial, cell, latency)
         if self.value("depth"):
             self._depth = self.image_outlet("aligned_depth/image_raw"), ImageBuffer(f"{name}_optical_frame", "16UC1")
