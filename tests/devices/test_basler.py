@@ -162,6 +162,7 @@ def test_a_triggered_camera_waits_for_its_line(running):
     assert camera.read(0.2) is None
 
 
+@pytest.mark.slow
 def test_a_second_opener_is_refused_and_told_who_was_first_until_that_process_is_killed(running, start, tmp_path):
     program = tmp_path / "first.py"
     program.write_text(

@@ -278,6 +278,7 @@ def test_the_virtual_board_measures_the_cell(tmp_path):
     ring.close()
 
 
+@pytest.mark.slow
 def test_the_boards_process_serves_its_port_and_takes_it_along(start, wait_for):
     folder = paths.runtime()
     port = folder / "load_cell.tty"

@@ -68,6 +68,7 @@ def test_it_goes_where_it_is_told_and_says_what_was_applied(gripper, servo, cell
         gripper.command(np.nan, 0.1, 10.0)
 
 
+@pytest.mark.slow
 def test_f15_the_jaw_stays_where_closing_was_stopped(gripper):
     gripper.command(0.085, 0.15, 50.0)
     _settled(gripper, 0.085)

@@ -116,6 +116,7 @@ def test_f12_a_helper_that_is_killed_is_started_anew_in_a_new_world(bench):
     assert tracker.restarts == 1
 
 
+@pytest.mark.slow
 def test_f12_a_silent_tracker_is_started_anew(bench):
     cell, tracker = bench
     restarts, cell.silent = tracker.restarts, True
@@ -126,6 +127,7 @@ def test_f12_a_silent_tracker_is_started_anew(bench):
     assert _next(tracker).jumped and tracker.restarts == restarts + 1
 
 
+@pytest.mark.slow
 def test_f12_a_driver_that_is_killed_takes_its_helper_along(bench, start, wait_for):
     hold = (
         "import sys; from pathlib import Path; from kinema.devices.t265 import T265; "
@@ -148,6 +150,7 @@ def test_without_an_interpreter_the_error_says_how_to_get_one(monkeypatch, tmp_p
         find_python()
 
 
+@pytest.mark.slow
 def test_the_old_librealsense_runs_the_helper_and_says_what_is_connected():
     try:
         find_python()

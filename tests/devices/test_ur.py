@@ -120,6 +120,7 @@ def test_what_the_arm_presses_on_is_felt_in_its_wrench(arm):
     _hold(arm, 0.5, home)
 
 
+@pytest.mark.slow
 def test_payload_and_speed_slider_reach_the_controller(arm, cell):
     _hold(arm, 0.05)
     arm.set_payload(1.2, (0.0, 0.0, 0.08))
@@ -128,6 +129,7 @@ def test_payload_and_speed_slider_reach_the_controller(arm, cell):
     assert arm._helper.ask("receive", "getPayloadCog") == pytest.approx([0.0, 0.0, 0.08])
 
 
+@pytest.mark.slow
 def test_f16_an_arm_that_is_told_nothing_stops_by_itself_and_stays_so_until_reset(arm, monkeypatch):
     monkeypatch.setattr(ur, "_WATCHDOG", 25.0)
     state = arm.read(5.0)
@@ -145,7 +147,7 @@ def test_f16_an_arm_that_is_told_nothing_stops_by_itself_and_stays_so_until_rese
     _hold(arm, 0.2)
 
 
-@pytest.mark.parametrize("how", ["silent", "frozen"])
+@pytest.mark.parametrize("how", ["silent", pytest.param("frozen", marks=pytest.mark.slow)])
 def test_f16_a_dead_controller_is_found_by_its_timestamp(arm, cell, how):
     state = _hold(arm, 0.1)
     cell.disturb(how)
@@ -165,6 +167,7 @@ def test_f16_a_cut_wire_is_reported_and_a_new_connection_is_the_only_way_back(ar
         assert _hold(again, 0.1).mode is ArmMode.RUNNING
 
 
+@pytest.mark.slow
 def test_f18_a_protective_stop_is_unlocked_by_a_person_and_not_at_once(arm, cell):
     _hold(arm, 0.1)
     cell.disturb("protective_stop")
@@ -202,6 +205,7 @@ def test_brake_stops_the_script_until_reset(arm):
     assert _hold(arm, 0.1).mode is ArmMode.RUNNING
 
 
+@pytest.mark.slow
 def test_f21_a_second_opener_is_refused_and_told_who_was_first(arm, cell, monkeypatch):
     with pytest.raises(OwnershipError, match=f"process {os.getpid()}"):
         UrArm(_UR5E, cell.address)

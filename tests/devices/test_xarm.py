@@ -109,6 +109,7 @@ def test_targets_are_clipped_to_range_and_to_what_the_arm_moves_in_a_cycle(arm, 
         arm.write(state.k, ArmCommand(CommandKind.TORQUE, np.zeros(7)))
 
 
+@pytest.mark.slow
 def test_a_brake_stops_the_arm_latched(arm, cell):
     _move(arm, np.array([2e-3, 0, 0, 0, 0, 0, 0]), 50)
     state = arm.read(10.0)
@@ -260,6 +261,7 @@ def test_the_gripper_goes_where_it_is_told_and_says_what_was_applied(gripper, ar
         gripper.command(np.nan, 0.1, 10.0)
 
 
+@pytest.mark.slow
 def test_f15_the_jaw_stays_where_closing_was_stopped(gripper):
     gripper.command(0.085, 0.15, 30.0)
     _settled(gripper, 0.085)
