@@ -88,7 +88,7 @@ def loop(cell, start):
     cell.disturb("clear")
 
 
-@pytest.mark.parametrize("how", ["cut", "silent"])
+@pytest.mark.parametrize("how", ["cut", pytest.param("silent", marks=pytest.mark.slow)])
 def test_f16_a_lost_controller_is_a_fault_that_the_loop_survives_and_a_reset_mends(loop, cell, how):
     loop.order(Enable(), State.READY)
     cell.disturb(how)

@@ -111,6 +111,7 @@ def test_f18_the_loop_comes_up_stopped_moves_after_reset_and_enable_and_a_collis
     assert np.abs(cell.q - at_rest.q).max() < 0.02
 
 
+@pytest.mark.slow
 def test_f16_the_loop_survives_a_cut_wire_says_so_and_connects_again_only_by_a_reset(loop, box, cell, wait_for):
     loop.until(_is(State.FAULT), wait_for)
     loop.order(Reset(), _is(State.IDLE), wait_for)
@@ -126,6 +127,7 @@ def test_f16_the_loop_survives_a_cut_wire_says_so_and_connects_again_only_by_a_r
     loop.order(Reset(), _is(State.IDLE), wait_for)
 
 
+@pytest.mark.slow
 def test_a_reset_may_take_longer_than_records_may_be_apart(loop, wait_for, monkeypatch):
     reset = XArm.reset
     monkeypatch.setattr(XArm, "reset", lambda arm: (reset(arm), time.sleep(GAP + 0.5)))  # brakes are slow
@@ -138,8 +140,7 @@ def test_a_reset_may_take_longer_than_records_may_be_apart(loop, wait_for, monke
 
 _RUNAWAY = """
 import sys
-from kinema.devices.xarm import XArm
-from kinema.errors import DeviceError
+from kinema.devices.xarm import XArm, XArmSettings
 from kinema.interfaces import ArmCommand, CommandKind
 arm = XArm("virtual_xarm7", XArmSettings(sys.argv[1], int(sys.argv[2])))
 arm.reset()
@@ -153,6 +154,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_f17_a_killed_loop_leaves_the_arm_standing_at_its_last_target(box, box_at, cell, start, wait_for):
     arguments = [sys.executable, "-c", _RUNAWAY, box_at[0], str(box_at[1])]
     process = start(arguments, stdout=subprocess.PIPE, text=True)
