@@ -2,7 +2,7 @@
 
 `tracker/odometry` is whatever the device says. `tracker/pose` and the frame `tcp` are silent while the pose is invalid
 (FAULTS F12). `base_link` to `world` comes from the dock (`~/anchor`, with the gripper at rest in it) or from the
-calibration file.
+calibration file; a map of tags stands where it was calibrated to stand.
 """
 
 import threading
@@ -81,7 +81,7 @@ class PoseTrackerNode(Node):
         return None
 
     def activate(self) -> None:
-        if self.value("anchor") == "file":
+        if self.value("anchor") == "file" or self._device is None:
             self._stand(self._calibration.T_base_world)
         if self._device is not None:
             self.loop(self._read)
