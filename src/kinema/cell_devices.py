@@ -70,6 +70,13 @@ class Mount(Section):
     position: Vector = (0.0, 0.0, 0.0)
     quaternion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
 
+    @pydantic.field_validator("quaternion")
+    @classmethod
+    def _turns(cls, quaternion: tuple[float, ...]) -> tuple[float, ...]:
+        if not any(quaternion):
+            raise ValueError("a quaternion of length zero is no rotation; allowed is any other, as [0, 0, 0, 1]")
+        return quaternion
+
 
 class XArm(_Arm):
     """An xArm by its control box; see `devices/xarm.py`.

@@ -56,7 +56,7 @@ def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser
     """
     parser = argparse.ArgumentParser(prog=f"python -m kinema.apps.{name}")
     parser.add_argument("--cell", default="launch/cells/virtual.yaml", help="the cell file")
-    parser.add_argument("--robot", default="virtual_ur5e", help="a robot that the cell file allows")
+    parser.add_argument("--robot", default="", help="a robot that the cell file allows; '': its first")
     if add_arguments is not None:
         add_arguments(parser)
     arguments = parser.parse_args()
@@ -70,7 +70,7 @@ def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser
         signal.signal(number, end)
     try:
         cell = cell_file.load(arguments.cell)
-        cell.check_robot(arguments.robot)
+        arguments.robot = cell.check_robot(arguments.robot or next(iter(cell.robots), ""))
         body(cell, arguments, ending.is_set)
     except KinemaError as error:
         logging.error("%s", error)
