@@ -145,7 +145,10 @@ def port(what: str, path: Path) -> Finding:
     if not os.access(path, os.R_OK | os.W_OK):
         remedy = "be a member of the group that owns it: dialout on Debian"
         return Finding("device", what, Level.ERROR, f"{path} may not be opened", remedy)
-    file = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as error:
+        return Finding("device", what, Level.ERROR, f"{path} cannot be opened ({error.strerror})", "end who has it")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
