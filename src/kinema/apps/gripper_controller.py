@@ -22,7 +22,8 @@ from kinema.virtual.servo_pty import ServoPty
 _LOOK = 0.1  # [s] between two looks whether it is to end
 
 
-def _serve(cell: Cell, jaw: VirtualGripper, folder: Path) -> RobotiqSocket | ServoPty:
+def serve(cell: Cell, jaw: VirtualGripper, folder: Path) -> RobotiqSocket | ServoPty:
+    """The gripper that the cell file names, before a jaw; raises ConfigError for one that has no virtual one."""
     match cell.devices.gripper:
         case RobotiqGripper() as device:
             logging.info("a Robotiq's URCap at %s:%d", device.address, device.port)
@@ -43,7 +44,7 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
     if jaw is None:
         return
     try:
-        served = _serve(cell, jaw, folder)
+        served = serve(cell, jaw, folder)
         try:
             while not stopped():
                 time.sleep(_LOOK)
