@@ -197,6 +197,7 @@ def test_f18_an_emergency_stop_is_for_the_pendant(arm, cell):
     assert _hold(arm, 0.1).mode is ArmMode.RUNNING
 
 
+@pytest.mark.slow
 def test_brake_stops_the_script_until_reset(arm):
     state = _hold(arm, 0.1)
     assert arm.write(state.k, _BRAKE).kind is CommandKind.BRAKE
@@ -219,8 +220,8 @@ def test_f21_a_second_opener_is_refused_and_told_who_was_first(arm, cell, monkey
     [
         ("other_arm", "mm apart.*calibration"),
         ("other_tcp", "20.0 mm apart"),
-        ("other_payload", "payload is 1.4 kg"),
-        ("local", "local control"),
+        pytest.param("other_payload", "payload is 1.4 kg", marks=pytest.mark.slow),
+        pytest.param("local", "local control", marks=pytest.mark.slow),
     ],
 )
 def test_an_arm_that_is_not_the_cells_is_refused(cell, what, reason):
