@@ -19,6 +19,7 @@ def sleep(monkeypatch):
 
     monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
     monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(clock, "_newest_ns", 0)  # Kinema time, too, begins with the test
     return sleep
 
 

@@ -144,6 +144,7 @@ def _run(start, node: str, cell: Path) -> None:
     start(command, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_a_load_cell_is_calibrated_by_masses_and_then_measures(client, cell, start, wait_for):
     from kinema_interfaces.srv import CalibrateLoadCell
     from std_srvs.srv import Trigger
