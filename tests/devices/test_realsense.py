@@ -247,12 +247,13 @@ def test_the_cells_camera_shows_what_the_renderer_draws_at_the_moment_that_it_sh
     device = CellD435("left", SIZE, tmp_path)
     left = running(RealSenseCamera("left", RealSenseSettings(device.serial, SIZE), device.context))
     frame = np.zeros((), records.frame(SIZE))
+    begin = 30 * now_ns() // 10**9  # the renderer numbers moments, of which there are more than 2^31 by now
     for number in range(3):
         shown_ns = now_ns() - 20_000_000  # for so long the renderer has drawn
-        frame["sequence"], frame["t_ns"], frame["image"] = number, shown_ns, picture(number)
+        frame["sequence"], frame["t_ns"], frame["image"] = begin + number, shown_ns, picture(number)
         ring.write(frame)
         seen = left.read(WAIT)
-        assert seen.sequence == number and np.array_equal(seen.image, picture(number))
+        assert seen.sequence == (begin + number) % 2**31 and np.array_equal(seen.image, picture(number))
         assert abs(seen.stamp_ns - shown_ns) < 1_000_000
     device.close()
     ring.close()

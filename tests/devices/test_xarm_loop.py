@@ -64,6 +64,19 @@ class Loop:
         self.node.send(order)
         return self.until(fulfilled, wait_for)
 
+    def reset(self, wait_for):
+        """As a person does: again where the box was too busy to answer in time."""
+        while True:
+            told = len(self.events)
+            seen = self.order(
+                Reset(), lambda seen, told=told: seen.state is State.IDLE or self._refused(told), wait_for
+            )
+            if seen.connected and seen.state is State.IDLE:
+                return
+
+    def _refused(self, told):
+        return any(event.kind == "order_refused" for event in self.events[told:])
+
     def close(self):
         self._ended = True
         self._thread.join()
@@ -91,7 +104,7 @@ def test_f18_the_loop_comes_up_stopped_moves_after_reset_and_enable_and_a_collis
 ):
     seen = loop.until(_is(State.FAULT), wait_for)
     assert seen.mode is ArmMode.BRAKED and box.controller.servo_commands == 0
-    loop.order(Reset(), _is(State.IDLE), wait_for)
+    loop.reset(wait_for)
     begun = loop.order(Enable(), _is(State.READY), wait_for)
     loop.order(JOG, _is(State.EXECUTING), wait_for)
     moved = loop.until(_is(State.READY), wait_for)
@@ -105,7 +118,7 @@ def test_f18_the_loop_comes_up_stopped_moves_after_reset_and_enable_and_a_collis
     at_rest = loop.until(lambda seen: np.abs(seen.dq).max() < 0.01, wait_for)
     loop.node.send(Enable())
     loop.until(lambda seen: any(event.kind == "order_refused" for event in loop.events), wait_for)
-    loop.order(Reset(), _is(State.IDLE), wait_for)
+    loop.reset(wait_for)
     again = loop.order(Enable(), _is(State.READY), wait_for)
     assert np.abs(again.T_base_goal.position - at_rest.T_base_tcp.position).max() < 5e-3  # from the measured pose
     assert np.abs(cell.q - at_rest.q).max() < 0.02
@@ -114,7 +127,7 @@ def test_f18_the_loop_comes_up_stopped_moves_after_reset_and_enable_and_a_collis
 @pytest.mark.slow
 def test_f16_the_loop_survives_a_cut_wire_says_so_and_connects_again_only_by_a_reset(loop, box, cell, wait_for):
     loop.until(_is(State.FAULT), wait_for)
-    loop.order(Reset(), _is(State.IDLE), wait_for)
+    loop.reset(wait_for)
     loop.order(Enable(), _is(State.READY), wait_for)
     loop.order(JOG, _is(State.EXECUTING), wait_for)
     box.ports.disturb("cut")
@@ -124,7 +137,7 @@ def test_f16_the_loop_survives_a_cut_wire_says_so_and_connects_again_only_by_a_r
     assert np.abs(cell.q - box.controller.target).max() < 5e-3  # it stands at its last target
     assert [event.fault for event in loop.events if event.kind == "state"][-1] == "F16"
     assert not loop.node.telemetry().connected
-    loop.order(Reset(), _is(State.IDLE), wait_for)
+    loop.reset(wait_for)
 
 
 @pytest.mark.slow
@@ -132,7 +145,7 @@ def test_a_reset_may_take_longer_than_records_may_be_apart(loop, wait_for, monke
     reset = XArm.reset
     monkeypatch.setattr(XArm, "reset", lambda arm: (reset(arm), time.sleep(GAP + 0.5)))  # brakes are slow
     loop.until(_is(State.FAULT), wait_for)
-    loop.order(Reset(), _is(State.IDLE), wait_for)
+    loop.reset(wait_for)
     k = loop.node.telemetry().k
     assert loop.until(lambda seen: seen.k > k + 20, wait_for).state is State.IDLE
     loop.order(Enable(), _is(State.READY), wait_for)

@@ -8,6 +8,7 @@ those in ONE_WAY. It ends with its parent. Neither kinema nor numpy is imported 
 import contextlib
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -113,6 +114,7 @@ def main() -> None:
     address, frequency, priority = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
     records, requests = (socket.socket(fileno=int(number)) for number in sys.argv[4:6])
     records.setblocking(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which brakes the arm first
     with contextlib.suppress(OSError):  # this user may not
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))  # ur_rtde's threads inherit it
     held: dict[str, Any] = {}

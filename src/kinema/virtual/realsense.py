@@ -19,6 +19,7 @@ from kinema.clock import now_ns
 from kinema.ring import RingReader
 from kinema.virtual.cameras import camera
 
+_COUNTED = 2**31  # frames that librealsense can number; the renderer numbers moments since 1970
 _LOOK = 0.002  # [s] between two looks at the ring
 _BASELINE = 0.050  # [m] between the infrared sensors; D400 Series Datasheet
 _DEPTH_TO_COLOUR = (0.015, 0.0, 0.0)  # [m] where the depth (left infrared) sensor's origin lies for the colour sensor
@@ -173,7 +174,7 @@ class CellD435(VirtualD435):
         last = self._frames.head
         while not self._closing.wait(_LOOK):
             for number, frame in self._frames.since(last):
-                self.push(int(frame["sequence"]), int(frame["t_ns"]), color=frame["image"])
+                self.push(int(frame["sequence"]) % _COUNTED, int(frame["t_ns"]), color=frame["image"])
                 last = number
 
     def close(self) -> None:
