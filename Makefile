@@ -1,4 +1,5 @@
 # make deploy   set up, then run the stack in the virtual cell: make deploy EPISODES=3 TASK=open_drawer ROBOT=virtual_xarm7
+#               in another cell: make deploy CELL=launch/cells/virtual_xarm7.yaml ROBOT=virtual_xarm7
 # make record   set up, then record demonstrations with the handheld gripper: make record EPISODES=2 TASK=open_drawer
 # make demonstrations  set up, then record them in lockstep: make demonstrations TASK=open_drawer N=200
 # make test     set up, then lint, types and tests
@@ -7,6 +8,7 @@ SHELL := /bin/bash
 EPISODES ?= 3
 TASK ?= pick_and_place
 ROBOT ?= virtual_ur5e
+CELL ?=
 POLICY ?= demonstrator
 MODE ?=
 APPROVAL ?= false
@@ -17,11 +19,12 @@ TEXT ?=
 OPERATOR ?=
 N ?= 20
 
-arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) policy:=$(POLICY) $(if $(MODE),mode:=$(MODE)) \
+arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) $(if $(CELL),cell:=$(CELL)) policy:=$(POLICY) \
+	$(if $(MODE),mode:=$(MODE)) \
 	seed:=$(SEED) record:=$(RECORD) require_approval:=$(APPROVAL) \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
-recording = episodes:=$(EPISODES) scenario:=$(TASK) seed:=$(SEED) $(if $(TEXT),task:="$(TEXT)") \
+recording = episodes:=$(EPISODES) $(if $(CELL),cell:=$(CELL)) scenario:=$(TASK) seed:=$(SEED) $(if $(TEXT),task:="$(TEXT)") \
 	$(if $(OPERATOR),operator:="$(OPERATOR)") \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 

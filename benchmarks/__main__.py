@@ -35,6 +35,9 @@ BENCHMARKS = (
     Benchmark("control_law", "One cycle of playback, law and safety chain", ("benchmarks/control_law.py",)),
     Benchmark("control_loop", "The control loop beside everything else, and bare", ("benchmarks/control_loop.py",)),
     Benchmark("cameras", "Three cameras as the policy node receives them", ("benchmarks/cameras.py",)),
+    Benchmark(
+        "camera_drivers", "The drivers of real cameras, before software devices", ("benchmarks/camera_drivers.py",)
+    ),
     Benchmark("latency", "Deployment: first motion, image to torque, real-time factor", ("benchmarks/latency.py",)),
     Benchmark("jaw", "Jaw opening by its tags against the truth", ("benchmarks/jaw.py",)),
     Benchmark("recording", "The recorder under full load", ("benchmarks/recording.py",)),

@@ -3,8 +3,8 @@
     . tools/env.sh; python benchmarks/cameras.py [--seconds 30]
 
 Rendered, received and lost frames are counted by the moments that the renderer's rings and the messages carry. The
-latency runs from the moment that the picture shows to the callback that holds it, rendering included; what the cell's
-clock has slipped is taken off.
+latency runs from the moment that the picture shows to the callback that holds it, rendering included; Kinema time slips
+with the cell.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from kinema import cell_file, paths, records
-from kinema.clock import NS, now_ns, to_ns
+from kinema.clock import NS, now_ns
 from kinema.ring import RingReader
 from kinema.topics import CAMERAS, topic
 from kinema_ros.convert import image, time_ns
@@ -48,9 +48,8 @@ class Receiver(Node):
 
     def take(self, name: str, message: Image) -> None:
         image(message)
-        if self.status is not None:
-            stamp_ns = time_ns(message.header.stamp)
-            self.arrivals[name].append((stamp_ns, (now_ns() - to_ns(self.status.slipped) - stamp_ns) / NS))
+        stamp_ns = time_ns(message.header.stamp)
+        self.arrivals[name].append((stamp_ns, (now_ns() - stamp_ns) / NS))
 
 
 def _rendered(rings: dict[str, RingReader], until: float) -> dict[str, set[int]]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from kinema import paths, records, robots
 from kinema.apps.telemetry import LOOP
+from kinema.clock import Slip
 from kinema.control.messages import State
 from kinema.control.rate import set_up_real_time
 from kinema.devices.virtual import VirtualArm
@@ -48,7 +49,7 @@ def _until_told() -> Callable[[], bool]:
 def bare_arm(folder: Path) -> None:
     dof, period = robots.arm(_ROBOT).dof, 0.002
     facts = {"robot": _ROBOT, "dof": dof, "period": period, "command_kind": int(CommandKind.TORQUE)}
-    link, pace, told = ArmLink(Server(folder / "arm.sock", facts)), Pace(period), _until_told()
+    link, pace, told = ArmLink(Server(folder / "arm.sock", facts)), Pace(period, Slip(folder)), _until_told()
     record, k = np.zeros((), records.ARM_STATE), 0
     record["dof"] = dof
     set_up_real_time(40)

@@ -1,9 +1,11 @@
 """The table of processes of one cell, from simulation to policy.
 
     ros2 launch policy_bringup deploy.launch.py robot:=virtual_ur5e task:=pick_and_place episodes:=3
+    ros2 launch policy_bringup deploy.launch.py robot:=ur5e cell:=my_cell.yaml policy:=models/NAME episodes:=0
 
-Every process is a row below. None is started again when it dies: nothing re-engages by itself. With `episodes` above 0
-the launch ends when they are done; with 0 the cell stays up for an operator.
+Every node is a row below, every process without ROS a row of `kinema.processes`. None is started again when it dies:
+nothing re-engages by itself. With `episodes` above 0, which a real cell refuses, the launch ends when they are done;
+with 0 the cell stays up for an operator.
 """
 
 import os
@@ -17,7 +19,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-from kinema_ros.launching import BOOLEAN, CAMERAS, CELL, ends_with, node, process, split_argument
+from kinema_ros.launching import BOOLEAN, CELL, cameras, ends_with, node, plan, process, split_argument
 
 ARGUMENTS = (
     DeclareLaunchArgument("robot", default_value="virtual_ur5e", description="a robot that the cell file allows"),
@@ -84,14 +86,13 @@ def _table(context: object) -> list:
     run_dir = arguments["run_dir"] or os.path.join("runs", datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     seen = arguments["headless"] == "false"
 
+    planned = plan("deploy", cell, robot=robot, policy=policy, episodes=episodes)
     place = ("--cell", cell, "--robot", robot)
+    scene = tuple(word for key, value in world.items() for word in (f"--{key}", str(value)))
     rows = [
-        process("cell", *place, *(word for key, value in world.items() for word in (f"--{key}", str(value)))),
-        process("renderer", *place),
-        process("control_loop", *place),
-        process("jaw_drive", *place),
-        node("virtual_cell", "virtual_cell", "virtual_cell"),
-        *(node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
+        *(process(name, *place, *(scene if name == "cell" else ())) for name in planned["processes"]),
+        *([node("virtual_cell", "virtual_cell", "virtual_cell")] if planned["simulated"] else []),
+        *cameras(planned, cell),
         node("sensor_nodes", "load_cell", "load_cell", cell=cell),
         node(
             "impedance_executor",

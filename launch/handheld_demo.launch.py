@@ -11,7 +11,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from kinema_ros.launching import BOOLEAN, CAMERAS, CELL, ends_with, node, process, split_argument
+from kinema_ros.launching import BOOLEAN, CELL, cameras, ends_with, node, plan, process, split_argument
 
 ARGUMENTS = (
     DeclareLaunchArgument("task", default_value="", description="in words; '': as the virtual cell's scenario says"),
@@ -40,7 +40,8 @@ def _table(context: object) -> list:
     if episodes > 0 and arguments["gesture"] == "false":
         raise RuntimeError("gesture:=false with episodes above 0: the simulated person knows no other way to begin")
 
-    place = ("--cell", cell)
+    planned = plan("handheld", cell, episodes=episodes)
+    scene = ("--task", scenario, "--split", split, "--seed", str(seed))
     recorder = node(
         "recording",
         "recorder",
@@ -56,10 +57,9 @@ def _table(context: object) -> list:
         cue=arguments["cue"],
     )
     rows = [
-        process("handheld", *place, "--task", scenario, "--split", split, "--seed", str(seed)),
-        process("renderer", *place),
-        node("virtual_cell", "virtual_cell", "virtual_cell"),
-        *(node("sensor_nodes", "virtual_camera", f"{name}_camera", cell=cell, camera=name) for name in CAMERAS),
+        *(process(name, "--cell", cell, *(scene if name == "handheld" else ())) for name in planned["processes"]),
+        *([node("virtual_cell", "virtual_cell", "virtual_cell")] if planned["simulated"] else []),
+        *cameras(planned, cell),
         node("sensor_nodes", "load_cell", "load_cell", cell=cell),
         node("sensor_nodes", "pose_tracker", "pose_tracker", cell=cell),
         node("sensor_nodes", "jaw_tracker", "jaw_tracker", cell=cell),

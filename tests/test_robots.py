@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from kinema import robots
+from kinema.control.model import RobotModel
 from kinema.errors import ConfigError
 
 ARMS = pytest.mark.parametrize("name", robots.ARMS)
@@ -51,3 +52,12 @@ def test_an_unknown_robot_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"'panda'.*ur5e, xarm7"):
         robots.arm("panda")
     assert robots.arm("virtual_ur5e") is robots.arm("ur5e")
+
+
+@ARMS
+def test_gravity_is_what_the_control_model_holds_against_at_rest(name: str) -> None:
+    arm, gripper = robots.arm(name), robots.GRIPPER
+    model, cog = RobotModel(arm), np.array([0.0, 0.0, gripper.com])
+    for q in np.random.default_rng(2).uniform(-2.0, 2.0, (5, arm.dof)):
+        model.update(q, np.zeros(arm.dof))
+        assert np.abs(robots.gravity_torque(arm, q, gripper.mass, cog) - model.bias).max() < 1e-9

@@ -26,6 +26,7 @@ else
     need libopengl0 library libOpenGL.so.0
     need libgl1-mesa-dri compgen -G '/usr/lib/*/dri/*_dri.so' >/dev/null
     need libglib2.0-0 library libgthread-2.0.so.0
+    need libusb-1.0-0 library libusb-1.0.so.0
     need python3-venv "$1" -c 'import ensurepip'
     need python3-dev "$1" -c 'import pathlib, sysconfig; assert pathlib.Path(sysconfig.get_path("include"), "Python.h").exists()'
 fi 2>/dev/null

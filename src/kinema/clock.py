@@ -2,15 +2,21 @@
 
 Stamps look like wall time and never jump. The offset lives in a file that is created exclusively by whoever comes
 first; everybody else reads it. Stamps are integer nanoseconds (`*_ns`), durations are seconds.
+
+In a virtual cell Kinema time is the world's: what the world falls behind (its slip), Kinema time stands still in all
+processes of that cell. So the stamps of drivers, which map their devices' clocks to Kinema time, agree with those that
+the world itself makes, however slow the machine is.
 """
 
 import functools
+import mmap
 import os
 import threading
 import time
 from pathlib import Path
 
 from kinema import paths
+from kinema.errors import ConfigError
 
 NS = 1_000_000_000
 
@@ -41,6 +47,38 @@ class Every:
         return due
 
 
+class RateKeeper:
+    """Absolute deadlines on the monotonic clock; a late cycle is counted and its deadlines are skipped (F19).
+
+    It paces a loop whose device has no tick of its own; loops that answer an arm's records need none.
+
+    period [s]; spin [s] before a deadline that is waited for awake, because sleeping wakes up late.
+    """
+
+    def __init__(self, period: float, spin: float = 0.0):
+        if period <= 0.0 or not 0.0 <= spin < period:
+            raise ConfigError(f"period {period} s, spin {spin} s: allowed are period > 0 and 0 <= spin < period")
+        self._period_ns, self._spin_ns = to_ns(period), to_ns(spin)
+        self._deadline_ns = time.monotonic_ns() + self._period_ns
+        self.missed = 0  # deadlines, in all
+        self.missed_in_row = 0
+
+    def wait(self) -> int:
+        """Sleep until the next deadline that still lies ahead; returns how many have passed since the last call."""
+        now = time.monotonic_ns()
+        late = max(0, (now - self._deadline_ns) // self._period_ns + 1) if now > self._deadline_ns else 0
+        self._deadline_ns += late * self._period_ns
+        self.missed += late
+        self.missed_in_row = self.missed_in_row + late if late else 0
+        left = self._deadline_ns - now - self._spin_ns
+        if left > 0:
+            time.sleep(to_seconds(left))
+        while time.monotonic_ns() < self._deadline_ns:
+            pass
+        self._deadline_ns += self._period_ns
+        return late
+
+
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -60,6 +98,39 @@ def _offset_ns() -> int:
     return int(path.read_text())
 
 
+class Slip:
+    """How far the virtual cell in `folder` has fallen behind real time [ns]: memory shared by all its processes.
+
+    One writes, the world; the file outlives it, so that whoever has it open sees the next world's slip.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        file = os.open(folder / "slip", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(file, 0, 8)
+            self._value = memoryview(mmap.mmap(file, 8)).cast("q")
+        finally:
+            os.close(file)
+
+    @property
+    def ns(self) -> int:
+        return self._value[0]
+
+    @ns.setter
+    def ns(self, slip_ns: int) -> None:
+        self._value[0] = slip_ns
+
+
+@functools.cache
+def _own_slip() -> Slip:
+    return Slip(paths.runtime())
+
+
+_newest_ns = 0  # that was handed out
+
+
 def now_ns() -> int:
-    """The present moment in Kinema time [ns]. Never steps, whatever happens to the wall clock (FAULTS F20)."""
-    return time.monotonic_ns() + _offset_ns()
+    """The present moment in Kinema time [ns]. Never goes back, whatever the wall clock (FAULTS F20) or a world does."""
+    global _newest_ns
+    _newest_ns = max(_newest_ns, time.monotonic_ns() + _offset_ns() - _own_slip().ns)
+    return _newest_ns

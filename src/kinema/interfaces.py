@@ -115,11 +115,15 @@ class ArmCommand:
 
 
 class Arm(Protocol):
-    """The arm owns control time: `read` blocks for its next record, `write` answers it."""
+    """The arm owns control time: `read` blocks for its next record, `write` answers it.
+
+    `has_wrench` says whether ArmState.wrench is measured: an arm that takes positions can't yield without it.
+    """
 
     name: str
     command_kind: CommandKind
     period: float
+    has_wrench: bool
 
     def read(self, timeout: float) -> ArmState | None:
         """The next record; None when none came within `timeout` [s]. Raises DeviceError when the link is lost."""
@@ -130,7 +134,10 @@ class Arm(Protocol):
         ...
 
     def reset(self) -> None:
-        """Clear a latched stop of the arm; it holds its measured pose afterwards."""
+        """Clear a latched stop of the arm; it holds its measured pose afterwards. May take seconds.
+
+        Raises DeviceError saying what a person has to do first.
+        """
         ...
 
     def close(self) -> None: ...
@@ -146,11 +153,25 @@ class GripperState:
     force: float
 
 
-class Gripper(Protocol):
-    def read(self, timeout: float) -> GripperState | None: ...
+@dataclass(frozen=True, slots=True)
+class JawCommand:
+    """What a gripper took of a command: width [m], speed [m/s], and the force [N] that it may reach."""
 
-    def command(self, width: float, speed: float, force: float) -> float:
-        """Ask for a width [m] at a speed [m/s] with at most a force [N]; returns the width that was applied."""
+    width: float
+    speed: float
+    force: float
+
+
+class Gripper(Protocol):
+    def read(self, timeout: float) -> GripperState | None:
+        """The newest state, waiting at most `timeout` [s] for one; raises DeviceError when the link is lost."""
+        ...
+
+    def command(self, width: float, speed: float, force: float) -> JawCommand:
+        """Ask for a width [m] at a speed [m/s] with at most a force [N]; returns what was applied of each.
+
+        Raises DeviceError for what is not finite, and when the gripper can't be reached or reports a fault.
+        """
         ...
 
     def close(self) -> None: ...

@@ -22,6 +22,7 @@ from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose
 
 _HALF = math.pi / 2
+_GRAVITY = 9.81  # [m/s^2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Joint:
     radius     [m] of the link's tube, for inertia, collision and looks
     rotor      [kg m^2] reflected rotor inertia
     friction   [N m] Coulomb; damping [N m s/rad] viscous
+    correction by which the frame after the link really lies off these numbers: position [m] and rotation vector [rad]
+               (6,) in that frame, from the arm's own calibration (see `dh.calibrated`); empty: none is known
     """
 
     name: str
@@ -53,13 +56,18 @@ class Joint:
     rotor: float = 0.1
     friction: float = 0.4
     damping: float = 0.8
+    correction: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ArmModel:
-    """One arm. `base_yaw` [rad] turns the DH base so that base_link's x points forward (REP-103)."""
+    """One arm. `base_yaw` [rad] turns the DH base so that base_link's x points forward (REP-103).
+
+    `backend` names the driver of a real one, as cell files do.
+    """
 
     name: str
+    backend: str
     joints: tuple[Joint, ...]
     base_yaw: float
     home: tuple[float, ...]
@@ -105,6 +113,14 @@ class GripperModel:
     def T_flange_tcp(self) -> Pose:
         return Pose(np.array([0.0, 0.0, self.tcp]), np.eye(3))
 
+    def clip(self, width: float, speed: float, force: float) -> tuple[float, float, float]:
+        """The nearest command that the gripper takes; a width [m] below zero squeezes what is held."""
+        return (
+            min(max(width, -self.stroke), self.stroke),
+            min(max(speed, 1e-3), self.speed),
+            min(max(force, 1.0), self.force),
+        )
+
     def asked(self, opening: Array, force: Array) -> Array:
         """What opening [m] to ask for, so that the jaw stands at `opening` [m] and presses by `force` [N], each (n,).
 
@@ -141,6 +157,7 @@ def _joints(prefix_names: tuple[str, ...], **columns: tuple) -> tuple[Joint, ...
 
 _UR5E = ArmModel(
     name="ur5e",
+    backend="ur",
     joints=_joints(
         ("shoulder_pan_joint", "shoulder_lift_joint", "elbow_joint", "wrist_1_joint", "wrist_2_joint", "wrist_3_joint"),
         a=(0.0, -0.425, -0.3922, 0.0, 0.0, 0.0),
@@ -172,6 +189,7 @@ _UR5E = ArmModel(
 
 _XARM7 = ArmModel(
     name="xarm7",
+    backend="xarm",
     joints=_joints(
         tuple(f"joint{i}" for i in range(1, 8)),
         a=(0.0, 0.0, 0.0525, 0.0775, 0.0, 0.076, 0.0),
@@ -220,7 +238,8 @@ def dh_transform(joint: Joint, q: float) -> Pose:
     """The DH transform of one joint at angle q [rad]: from the frame before it to the frame after it."""
     cq, sq, ca, sa = math.cos(q), math.sin(q), math.cos(joint.alpha), math.sin(joint.alpha)
     rotation = np.array([[cq, -sq * ca, sq * sa], [sq, cq * ca, -cq * sa], [0.0, sa, ca]])
-    return Pose(np.array([joint.a * cq, joint.a * sq, joint.d]), rotation)
+    T = Pose(np.array([joint.a * cq, joint.a * sq, joint.d]), rotation)
+    return T @ Pose.from_rotvec(joint.correction[:3], joint.correction[3:]) if joint.correction else T
 
 
 def link_transform(joint: Joint) -> Pose:
@@ -267,3 +286,20 @@ def forward_kinematics(model: ArmModel, q: Array) -> Pose:
     for joint, angle in zip(model.joints, q, strict=True):
         T = T @ dh_transform(joint, float(angle))
     return T
+
+
+def gravity_torque(model: ArmModel, q: Array, payload: float, cog: Array) -> Array:
+    """Joint torques (dof,) [N m] that carry arm and payload [kg], its centre (3,) [m] from the flange, at rest."""
+    T = Pose.identity()
+    axes, origins, centres, masses = [], [], [], [*model.limits("mass"), payload]
+    for joint, angle in zip(model.joints, q, strict=True):
+        axes.append(T.rotation[:, 2])
+        origins.append(T.position)
+        after = T @ dh_transform(joint, float(angle))
+        centres.append(after.apply(joint.com))
+        T = after
+    centres.append(T.apply(cog))
+    arms = np.array(centres)[None, :, :] - np.array(origins)[:, None, :]  # (joint, mass, 3)
+    rises = np.cross(np.array(axes)[:, None, :], arms)[:, :, 2]  # [m/rad] of each mass by each joint
+    carried = np.triu(np.ones(rises.shape))  # a joint carries its own link and what comes after
+    return _GRAVITY * (rises * carried) @ np.array(masses)

@@ -35,6 +35,10 @@ def _camera_rows(camera: str) -> tuple[Topic, ...]:
     return (
         Topic(f"{camera}/image_raw", "sensor_msgs/msg/Image", 30, Qos.SENSOR, True, 0.1),
         Topic(f"{camera}/camera_info", "sensor_msgs/msg/CameraInfo", 30, Qos.SENSOR, True, 0.1),
+        *(
+            Topic(f"{camera}/{image}/image_raw", "sensor_msgs/msg/Image", 30, Qos.SENSOR, False, 0.1)
+            for image in ("aligned_depth", "infra1", "infra2")  # of a camera that has them, where they are asked for
+        ),
         # only in bags, in place of image_raw
         Topic(f"{camera}/image_raw/compressed", "sensor_msgs/msg/CompressedImage", 30, Qos.SENSOR, False),
         Topic(f"{camera}/predicted", "sensor_msgs/msg/Image", 0, Qos.STATE, False),

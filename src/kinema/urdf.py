@@ -10,6 +10,7 @@ import numpy as np
 
 from kinema import paths, robots
 from kinema.geometry import Array, Pose
+from kinema.robots import GRIPPER, GripperModel
 
 VIRTUAL_ROBOTS = tuple(f"virtual_{name}" for name in robots.ARMS)
 
@@ -77,10 +78,10 @@ def _joint(robot: ET.Element, name: str, kind: str, parent: str, child: str, T: 
     return joint
 
 
-def urdf(robot: str) -> str:
+def urdf(robot: str, gripper: GripperModel = GRIPPER) -> str:
     """The URDF of an arm with its gripper, by 'ur5e' or 'virtual_ur5e'."""
-    model, gripper = robots.arm(robot), robots.GRIPPER
-    shapes = robots.capsules(model)
+    model = robots.arm(robot)
+    shapes = robots.capsules(model, gripper)
     root = ET.Element("robot", name=robot)
     for name, rgba in _COLOURS.items():
         ET.SubElement(ET.SubElement(root, "material", name=name), "color", rgba=rgba)

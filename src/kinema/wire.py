@@ -106,15 +106,19 @@ def _peer(connection: socket.socket) -> tuple[int, str]:
     """Process id and name of the other end, from the kernel and not from what it says of itself."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid = struct.unpack("3i", credentials)[0]
+    return pid, program(pid)
+
+
+def program(pid: int) -> str:
+    """What a process runs: the module or script of an interpreter's command line; else the program itself."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
     except OSError:
-        return pid, "a process that has ended"
-    return pid, Path(_program(words)).name
+        return "a process that has ended"
+    return Path(_program(words)).name
 
 
 def _program(words: list[str]) -> str:
-    """The module or script that an interpreter's command line runs; the program itself where there is none."""
     rest = iter(words[1:])
     for word in rest:
         if word == "-m":

@@ -45,8 +45,19 @@ def _fields(annotation: Any) -> dict[str, Any] | None:
     return None
 
 
+def _member(annotation: Any, tag: Any) -> Any:
+    """Of a union that is told apart by a tag, the model with that tag; None where there is none."""
+    for candidate in typing.get_args(annotation):
+        for field in getattr(candidate, "model_fields", {}).values():
+            if typing.get_origin(field.annotation) is typing.Literal and typing.get_args(field.annotation) == (tag,):
+                return candidate
+    return None
+
+
 def _inside(annotation: Any, key: Any) -> Any:
     """The type behind one step of an error's location, or None where the schema has none."""
+    if (member := _member(annotation, key)) is not None:
+        return member
     fields = _fields(annotation)
     if fields is not None:
         return fields.get(key)
@@ -54,22 +65,32 @@ def _inside(annotation: Any, key: Any) -> Any:
     return arguments[-1] if arguments else None  # of a tuple its items, of a mapping its values
 
 
-def _allowed_keys(model: type[pydantic.BaseModel], location: tuple) -> str:
-    annotation: Any = model
+def _place(model: type[pydantic.BaseModel], location: tuple) -> tuple[str, Any]:
+    """A location's key as it stands in the file, where no tags of unions do, and the type there."""
+    keys, annotation = [], model
     for key in location:
+        if _member(annotation, key) is None:
+            keys.append(str(key))
         annotation = _inside(annotation, key)
-    return ", ".join(_fields(annotation) or ()) or "nothing"
+    return ".".join(keys), annotation
 
 
 def _explain(path: Path, model: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
     lines = []
     for fault in error.errors():
-        key = ".".join(map(str, fault["loc"])) or "(the whole file)"
-        if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            allowed = _allowed_keys(model, fault["loc"][:-1])
+        location, kind = fault["loc"], fault["type"]
+        key = _place(model, location)[0] or "(the whole file)"
+        if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+            allowed = ", ".join(_fields(_place(model, location[:-1])[1]) or ()) or "nothing"
             lines.append(f"{path}: key '{key}' is unknown; allowed here: {allowed}")
-        elif fault["type"] == "missing":
+        elif kind == "missing":
             lines.append(f"{path}: key '{key}' is missing")
+        elif kind in ("union_tag_not_found", "union_tag_invalid"):
+            facts, tag = fault["ctx"], fault["ctx"]["discriminator"].strip("'")
+            said = f"{facts['tag']}; allowed: {facts['expected_tags']}" if "tag" in facts else "missing"
+            lines.append(f"{path}: key '{key}.{tag}' is {said}")
+        elif kind == "value_error" and not location:
+            lines.append(f"{path}: {fault['ctx']['error']}")
         else:
             lines.append(f"{path}: key '{key}' is {str(fault['input'])[:80]}: {fault['msg']}")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kinema.apps.clients import CellClient
+from kinema.clock import Slip
 from kinema.devices.virtual import VirtualArm
 from kinema.errors import DeviceError, OwnershipError
 from kinema.interfaces import ArmCommand, ArmMode, CommandKind
@@ -229,7 +230,7 @@ def test_an_unknown_fault_is_refused_listing_the_table(rig):
 # ---- pace
 
 
-def test_lateness_up_to_20_ms_is_caught_up_and_the_rest_slips(monkeypatch):
+def test_lateness_up_to_20_ms_is_caught_up_and_the_rest_slips(monkeypatch, tmp_path):
     now, slept = [1_000_000_000], []
 
     def sleep(seconds):
@@ -238,7 +239,7 @@ def test_lateness_up_to_20_ms_is_caught_up_and_the_rest_slips(monkeypatch):
 
     monkeypatch.setattr(server.time, "monotonic_ns", lambda: now[0])
     monkeypatch.setattr(server.time, "sleep", sleep)
-    pace = Pace(0.002)
+    pace = Pace(0.002, Slip(tmp_path))
     pace.wait()
     assert slept == [2_000_000]
     now[0] += 12_000_000  # five periods late

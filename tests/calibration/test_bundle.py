@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kinema.apps.export_virtual_calibration import OTHER_SERIALS, export, virtual_calibration
-from kinema.calibration.bundle import load_bundle
+from kinema.calibration.bundle import LOAD_CELL, load_bundle, load_force_scale
 from kinema.errors import CalibrationError
 from kinema.paths import root
 from kinema.virtual.cameras import CAMERAS, TAGS
@@ -50,12 +50,20 @@ def test_f23_another_serial_number_is_refused():
         load_bundle(VIRTUAL, SERIALS | {"left": "1234"})
 
 
-@pytest.mark.parametrize("name", sorted(virtual_calibration()))
+@pytest.mark.parametrize("name", sorted(virtual_calibration().keys() - {LOAD_CELL.file}))
 def test_f23_each_missing_file_is_refused_with_the_service_that_makes_it(folder, name):
     (folder / name).unlink()
     service = "jaw_tracker/calibrate_jaw" if name == "jaw.yaml" else r"stereo_calibration/start_session \(what: \w+\)"
     with pytest.raises(CalibrationError, match=rf"{name}.*the service {service}"):
         load_bundle(folder, SERIALS)
+
+
+def test_f23_a_load_cell_that_reads_a_bridge_needs_its_scale(folder):
+    serial = OTHER_SERIALS["load_cell"]
+    assert load_force_scale(folder, serial) == virtual_calibration()[LOAD_CELL.file]
+    (folder / LOAD_CELL.file).unlink()
+    with pytest.raises(CalibrationError, match=r"load_cell\.yaml: .*the service load_cell/calibrate"):
+        load_force_scale(folder, serial)
 
 
 def test_f23_swapped_cameras_are_refused(folder):

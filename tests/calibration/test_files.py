@@ -62,6 +62,14 @@ def test_what_was_saved_is_read_back(tmp_path):
     np.testing.assert_allclose(_load(tmp_path / "T.yaml", Transform).pose.matrix, pose.matrix, atol=1e-11)
 
 
+def test_a_camera_that_nobody_has_calibrated_says_so_and_is_refused_where_a_calibration_is_needed(tmp_path):
+    info = CameraInfo.uncalibrated("left", (640, 480), "A1")
+    assert info.size == (640, 480) and info.matrix[0, 0] == 0.0 and not info.projection_matrix.array[:2].any()
+    save(tmp_path / "left.yaml", info)
+    with pytest.raises(CalibrationError, match=r"uncalibrated \(K\[0\] = 0\)"):
+        load(tmp_path / "left.yaml", CameraInfo, serial="A1", remedy=REMEDY)
+
+
 def test_camera_file_is_ros_camera_info_yaml(tmp_path):
     save(tmp_path / "left.yaml", _camera())
     content = yaml.safe_load((tmp_path / "left.yaml").read_text())

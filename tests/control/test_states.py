@@ -1,6 +1,7 @@
 """The state table: every state answers every order, and nothing leaves a latched state but a reset."""
 
 import typing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,3 +136,14 @@ def test_a_fault_brakes_and_an_arm_that_stays_braked_faults_again(rig) -> None:
     cell.run(0.3)
     assert cell.core.state is State.IDLE
     assert np.linalg.norm(cell.pose().position - before) < 1e-3
+
+
+def test_a_reset_may_take_the_arm_seconds_without_its_next_record_being_late(rig) -> None:
+    rig = rig()
+    rig.run(0.02, Enable())
+    rig.tick(Hold("test", latched=True))
+    rig.tick(Reset())
+    rig.alter = lambda state: replace(state, k=state.k + 600, t_ns=state.t_ns + 1_200_000_000)
+    assert rig.tick().state is State.IDLE
+    rig.alter = lambda state: replace(state, k=state.k + 1200, t_ns=state.t_ns + 2_400_000_000)
+    assert rig.tick().state is State.STOPPED, "any other gap is a fault"

@@ -9,7 +9,7 @@ import pytest
 from kinema import records
 from kinema.devices.virtual import VirtualArm, VirtualCamera, VirtualGripper, VirtualLoadCell, VirtualPoseTracker
 from kinema.errors import DeviceError
-from kinema.interfaces import ArmCommand, CommandKind
+from kinema.interfaces import ArmCommand, CommandKind, JawCommand
 from kinema.ring import RingWriter
 from kinema.robots import arm
 from kinema.virtual.server import CellServer
@@ -50,8 +50,8 @@ def test_the_arm_says_what_it_takes_and_clips_to_its_limits(cell, tmp_path):
 
 def test_the_gripper_goes_where_it_is_told_and_says_what_was_applied(cell, tmp_path):
     gripper = _beside(cell, lambda: VirtualGripper(tmp_path))
-    assert _beside(cell, lambda: gripper.command(0.02, 0.15, 20.0)) == pytest.approx(0.02)
-    assert _beside(cell, lambda: gripper.command(0.5, 0.15, 20.0)) <= 0.085
+    assert _beside(cell, lambda: gripper.command(0.02, 0.15, 20.0)) == JawCommand(0.02, 0.15, 20.0)
+    assert _beside(cell, lambda: gripper.command(0.5, 1.0, 1e3)) == JawCommand(0.085, 0.15, 60.0)
     _beside(cell, lambda: gripper.command(0.02, 0.15, 20.0))
     for _ in range(500):
         cell.tick()

@@ -7,7 +7,16 @@ import pytest
 
 from kinema.clock import to_ns
 from kinema.episodes.quality import LIMITS, Quality
-from kinema.episodes.quality_monitor import DEPLOYED, FORCE, HANDHELD, JAW, ODOMETRY, QualityMonitor, image_topic
+from kinema.episodes.quality_monitor import (
+    DEPLOYED,
+    FORCE,
+    HANDHELD,
+    JAW,
+    ODOMETRY,
+    QualityMonitor,
+    handheld,
+    image_topic,
+)
 from kinema.geometry import Pose
 from kinema.interfaces import ForceSample, TrackedPose
 
@@ -31,6 +40,7 @@ class Story:
     drift: float = 0.0  # [N] at the end
     tared: bool = True
     silent: tuple[float, float] = (99.0, 99.0)  # [s] the tracker says nothing
+    tracker_rate: float = 200.0
 
 
 def stamps(rate: float, offset: float = 0.0) -> list[tuple[float, int]]:
@@ -47,7 +57,7 @@ def tell(story: Story, monitor: QualityMonitor | None = None) -> QualityMonitor:
         for t, stamp_ns in stamps(story.camera_rate, offset):
             frozen = camera == "right" and t > story.frozen_after
             monitor.image(camera, stamp_ns, still if frozen else rng.bytes(64))
-    for t, stamp_ns in stamps(200.0):
+    for t, stamp_ns in stamps(story.tracker_rate):
         if not story.silent[0] < t < story.silent[1]:
             jumped = story.jump is not None and t >= story.jump
             x = story.way / 2 * np.sin(1.5 * t) + (0.03 if jumped else 0.0)
@@ -182,3 +192,9 @@ def test_live_numbers_are_of_the_last_moments_and_survive_forgetting():
     assert len(monitor._odometry.stamps) == 200
     assert monitor.live().rates == pytest.approx(HANDHELD.rates, rel=0.05), "over what is remembered"
     assert QualityMonitor().live().rates == dict.fromkeys(HANDHELD.rates, 0.0)
+
+
+def test_a_tracker_by_tags_has_its_cameras_rate_and_a_t265_does_not():
+    slow = Story(tracker_rate=30.0)
+    assert tell(slow, QualityMonitor(handheld("tags"))).report(BEGAN, ENDED).verdict() == ""
+    assert "rate is" in tell(slow, QualityMonitor(handheld("t265"))).report(BEGAN, ENDED).verdict()

@@ -134,6 +134,16 @@ def test_an_image_buffer_is_used_again_and_again(convert):
     assert len(buffer.fill(np.ones((2, 2, 3), np.uint8), 3).data) == 12
 
 
+@pytest.mark.parametrize(("encoding", "kind"), [("mono8", np.uint8), ("16UC1", np.uint16)])
+def test_grey_and_depth_have_one_channel_and_the_machines_byte_order(convert, encoding, kind):
+    image = np.arange(24, dtype=kind).reshape(4, 6) * np.iinfo(kind).max // 24
+    message = convert.ImageBuffer("f", encoding).fill(image, 1)
+    assert (message.encoding, message.step, message.is_bigendian) == (encoding, 6 * image.itemsize, 0)
+    assert np.array_equal(np.frombuffer(message.data, kind).reshape(4, 6), image)
+    with pytest.raises(DeviceError, match=rf"allowed for {encoding} is \(height, width\)"):
+        convert.ImageBuffer("f", encoding).fill(np.zeros((4, 6, 3), kind), 1)
+
+
 def test_an_image_of_another_encoding_is_refused(convert):
     message = convert.ImageBuffer("f").fill(np.zeros((4, 6, 3), np.uint8), 1)
     message.encoding = "bgr8"

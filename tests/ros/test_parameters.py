@@ -44,6 +44,15 @@ def test_f22_a_robot_that_does_not_stand_in_the_cell(output, tmp_path):
     assert "'ur10'" in text and "virtual_ur5e" in text
 
 
+def test_f22_a_cell_file_with_an_unknown_key_leaves_a_node_unconfigured_naming_key_and_file(output, tmp_path):
+    from kinema import cell_file
+
+    cell = tmp_path / "bad.yaml"
+    cell.write_text(cell_file.VIRTUAL.read_text() + "\nspeed: 9\n")
+    text = output("impedance_executor", "executor", "-p", f"cell:={cell}", "-p", f"run_dir:={tmp_path}")
+    assert "bad.yaml: key 'speed' is unknown; allowed here" in text
+
+
 def test_f23_a_cell_whose_calibration_is_missing_names_file_and_service(output, tmp_path):
     from kinema import paths
 

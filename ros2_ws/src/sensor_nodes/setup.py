@@ -5,7 +5,7 @@ NAME = "sensor_nodes"
 setup(
     name=NAME,
     version="0.1.0",
-    description="One node a sensor: cameras and the load cell between the jaws.",
+    description="One node a sensor: cameras, load cell, tracker, jaw.",
     license="Apache-2.0",
     packages=[NAME],
     data_files=[
@@ -14,6 +14,8 @@ setup(
     ],
     entry_points={
         "console_scripts": [
+            "basler_camera = sensor_nodes.basler_camera:main",
+            "realsense_camera = sensor_nodes.realsense_camera:main",
             "virtual_camera = sensor_nodes.virtual_camera:main",
             "load_cell = sensor_nodes.load_cell:main",
             "jaw_tracker = sensor_nodes.jaw_tracker:main",

@@ -20,7 +20,7 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
     if cell.world is None:
         raise ConfigError(f"cell {cell.name!r} has no section 'world': it is not a virtual one")
     task, split, seed = process.world(cell.world, arguments)
-    server = CellServer(paths.runtime(), arguments.robot, task, split, seed, cell.devices.arm.command_kind)
+    server = CellServer(paths.runtime(), arguments.robot, task, split, seed, cell.arm.command_kind)
     logging.info("%s, %s, in %s", arguments.robot, server.world.scenario.text, paths.runtime())
     logging.info(set_up_real_time(_PRIORITY))
     sys.setswitchinterval(_SWITCH)

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ground": ("kinema.apps.ground", "learn from captioned pictures what words mean, before a policy is trained"),
     "train": ("kinema.apps.train", "train a policy on exported demonstrations"),
     "build-engine": ("kinema.apps.build_engine", "build a trained policy's engines for this machine"),
+    "doctor": ("kinema.apps.doctor", "is this machine fit for a cell, and what to do where it is not"),
     "evaluate": ("kinema.apps.evaluate", "what a policy can do in the virtual cell"),
 }
 

@@ -16,15 +16,16 @@ import numpy as np
 
 from kinema import clock, paths, records, robots
 from kinema.apps import process
+from kinema.apps.drivers import ArmDriver, arm_driver
 from kinema.apps.telemetry import LOOP, ORDERS, StopByte, fill
 from kinema.cell_file import Cell
 from kinema.control.core import Controller
 from kinema.control.messages import Enable, Event, Hold, JawTarget, Order, Reset, State, Tick
 from kinema.control.rate import set_up_real_time
-from kinema.devices.virtual import VirtualArm
 from kinema.errors import DeviceError
 from kinema.interfaces import Arm, ArmCommand, ArmMode, ArmState, CommandKind, ForceSample, GripperState
 from kinema.ring import RingReader, RingWriter
+from kinema.robots import ArmModel
 from kinema.wire import Server
 
 _PRIORITY = 50  # of SCHED_FIFO
@@ -36,26 +37,41 @@ _WARM_TICKS = 50
 _KEPT = 2048  # telemetry records, four seconds
 
 
+def _ready(arm: Arm, reset: bool) -> Arm:
+    """A connected arm, its own stop cleared if so wished; DeviceError, and let go of, where it can't be used.
+
+    An arm that takes positions and feels nothing is refused: it could not yield.
+    """
+    try:
+        if arm.command_kind is CommandKind.POSITION and not arm.has_wrench:
+            raise DeviceError(f"{arm.name} takes positions and measures no wrench: without one impedance is refused")
+        if reset:
+            arm.reset()
+    except DeviceError:
+        arm.close()
+        raise
+    return arm
+
+
 class ControlLoop:
     """The loop around one `Controller`; `cycle` does one control cycle, or waits for the arm.
 
-    connect   makes the connection to the arm, anew for every attempt
+    driver    reaches the arm, anew for every attempt
     silence   [s] without a record after which the arm's link counts as lost
     """
 
-    def __init__(
-        self, cell: Cell, robot: str, folder: Path, connect: Callable[[], Arm], silence: float = _SILENCE
-    ) -> None:
-        self._cell, self._model, self._connect, self._silence = cell, robots.arm(robot), connect, silence
+    def __init__(self, cell: Cell, robot: str, folder: Path, driver: ArmDriver, silence: float = _SILENCE) -> None:
+        self._cell, self._driver, self._silence = cell, driver, silence
         self._node = Server(folder / "loop.sock", {"robot": robot})
         self._losses = 0
         self._stop = StopByte(folder)
         self._ring = RingWriter(folder / "loop.ring", LOOP, _KEPT)
         self._jaw_targets = RingWriter(folder / "jaw_target.ring", records.JAW_TARGET, 64)
         self._jaw = RingReader(folder / "jaw_state.ring", records.JAW)
-        self._force = RingReader(folder / "load_cell.ring", records.LOAD_CELL)
+        self._force = RingReader(folder / cell.devices.load_cell.ring, records.LOAD_CELL)
         self._record = np.zeros((), LOOP)
-        self._record["dof"] = self._model.dof
+        table = robots.arm(robot)
+        self._record["dof"] = table.dof
         for unknown in ("jaw_goal", "jaw_width", "jaw_speed", "force"):
             self._record[unknown] = np.nan
         self._arm: Arm | None = None
@@ -66,17 +82,18 @@ class ControlLoop:
         self._last: ArmState | None = None
         self._last_target: JawTarget | None = None
         self._arrival_ns = 0
-        self._warm_up()
+        self._warm_up(table)
 
-    def _controller_anew(self) -> Controller:
-        return Controller(self._model, self._cell.control, self._cell.devices.arm.command_kind)
+    def _controller_of(self, model: ArmModel) -> Controller:
+        cell = self._cell
+        return Controller(model, cell.control, cell.arm.command_kind, gripper=cell.devices.gripper.model)
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, model: ArmModel) -> None:
         """First calls of anything are slow: here a controller that nobody obeys makes them, before an arm waits."""
-        controller, rest = self._controller_anew(), np.zeros(self._model.dof)
+        controller, rest = self._controller_of(model), np.zeros(model.dof)
         for k in range(_WARM_TICKS):
-            t_ns = clock.to_ns(k * self._model.period)
-            state = ArmState(k, t_ns, np.array(self._model.home), rest, rest, np.zeros(6), ArmMode.RUNNING)
+            t_ns = clock.to_ns(k * model.period)
+            state = ArmState(k, t_ns, np.array(model.home), rest, rest, np.zeros(6), ArmMode.RUNNING)
             tick = controller.tick(state, [Enable()] if k == _WARM_TICKS // 2 else [], None, None, stop=False)
             fill(self._record.copy(), state, tick, None, None)
             for event in tick.events:
@@ -133,10 +150,9 @@ class ControlLoop:
         Only a Reset clears what the arm has latched; the new controller gets it too, with the first record.
         """
         try:
-            self._controller = self._controller_anew()
-            arm = self._connect()
-            if reset:
-                arm.reset()
+            model = self._driver.model()
+            self._controller = self._controller_of(model)
+            arm = _ready(self._driver.connect(model), reset)
         except DeviceError as error:
             self._record["reason"] = f"no arm: {error}".encode()
             if reset:
@@ -189,14 +205,29 @@ class ControlLoop:
                 latched = tick.state in (State.FAULT, State.STOPPED)
                 self._record["reason"] = event.text.partition(": ")[2].encode() if latched else b""
 
-    def _with_arm(self, arm: Arm, controller: Controller) -> None:
+    def _clear(self, arm: Arm, orders: list[Order]) -> list[Order]:
+        """Clear the arm's own stop, which may take seconds; where that fails, the controller is not reset either."""
+        try:
+            arm.reset()
+        except DeviceError as error:
+            self._tell("order_refused", f"Reset: {error}", order="Reset")
+            return [order for order in orders if not isinstance(order, Reset)]
+        return orders
+
+    def _next(self, arm: Arm) -> ArmState:
+        """The arm's next record; DeviceError when none comes."""
         state = arm.read(self._silence)
-        arrival_ns = time.monotonic_ns()
         if state is None:
             raise DeviceError(f"{arm.name} has sent nothing for {self._silence:g} s")
+        return state
+
+    def _with_arm(self, arm: Arm, controller: Controller) -> None:
+        state = self._next(arm)
         orders, self._first_orders = [*self._first_orders, *self._orders()], []
         if state.mode != ArmMode.RUNNING and any(isinstance(order, Reset) for order in orders):
-            arm.reset()
+            orders = self._clear(arm, orders)
+            state = self._next(arm)  # the time that it took is no gap in what follows
+        arrival_ns = time.monotonic_ns()
         jaw, force = self._sensors()
         tick = controller.tick(state, orders, jaw, force, self._stop.pressed)
         arm.write(state.k, tick.command)
@@ -241,7 +272,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     folder, robot = paths.runtime(), arguments.robot
-    loop = ControlLoop(cell, robot, folder, lambda: VirtualArm(robot, folder), arguments.silence)
+    loop = ControlLoop(cell, robot, folder, arm_driver(cell, robot, folder), arguments.silence)
     logging.info(set_up_real_time(_PRIORITY))
     try:
         while not stopped():

@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kinema import paths
-from kinema.calibration.bundle import LATENCY
-from kinema.calibration.files import CameraInfo, Jaw, JawTag, Latencies, Latency, Transform, load, save
+from kinema.calibration.bundle import LATENCY, LOAD_CELL, CalibrationFile
+from kinema.calibration.files import Jaw, JawTag, Latencies, Latency, Transform, load, save
 from kinema.errors import CalibrationError
 from kinema.robots import GRIPPER
+from kinema.virtual import load_cell
 from kinema.virtual.cameras import CAMERAS, SIZES, TAG_DICTIONARY, TAGS, simulator_truth
 from kinema.virtual.handheld import T_BASE_TCP_START, T_BASE_WORLD, T_TCP_TRACKER, TRACKER_SERIAL
 
 JAW_SERIAL = "VIRTUAL-JAW"
-OTHER_SERIALS = {"arm": "VIRTUAL-ARM", "jaw": JAW_SERIAL, "load_cell": "VIRTUAL-LOAD-CELL", "tracker": TRACKER_SERIAL}
-
-CalibrationFile = CameraInfo | Transform | Jaw | Latencies
+OTHER_SERIALS = {"arm": "VIRTUAL-ARM", "jaw": JAW_SERIAL, "load_cell": load_cell.SERIAL, "tracker": TRACKER_SERIAL}
 
 _NATIVE_SIZE = max(SIZES)
 
@@ -43,6 +42,7 @@ def virtual_calibration() -> dict[str, CalibrationFile]:
         right=right,
         provenance=simulator_truth(JAW_SERIAL),
     )
+    files[LOAD_CELL.file] = load_cell.SCALE
     devices = {row.name: Latency(serial=row.serial, seconds=row.latency) for row in CAMERAS.values()}
     devices |= {name: Latency(serial=serial, seconds=0.0) for name, serial in OTHER_SERIALS.items()}
     files[LATENCY.file] = Latencies(devices=devices, provenance=simulator_truth("VIRTUAL-CELL"))

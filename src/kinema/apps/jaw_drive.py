@@ -14,8 +14,8 @@ import numpy as np
 
 from kinema import paths, records
 from kinema.apps import process
+from kinema.apps.drivers import open_gripper
 from kinema.cell_file import Cell
-from kinema.devices.virtual import VirtualGripper
 from kinema.errors import DeviceError
 from kinema.interfaces import Gripper
 from kinema.ring import RingReader, RingWriter
@@ -30,6 +30,7 @@ class JawDrive:
     def __init__(self, folder: Path, connect: Callable[[], Gripper]) -> None:
         self._connect = connect
         self._gripper: Gripper | None = None
+        self._reason = ""  # why it can't be reached, as it was last told
         self._targets = RingReader(folder / "jaw_target.ring", records.JAW_TARGET)
         self._last = self._targets.head
         self._states = RingWriter(folder / "jaw_state.ring", records.JAW, 256)
@@ -39,9 +40,12 @@ class JawDrive:
         if self._gripper is None:
             try:
                 self._gripper = self._connect()
+                self._reason = ""
                 logging.info("the gripper is connected")
             except DeviceError as error:
-                logging.debug("%s", error)
+                if str(error) != self._reason:
+                    self._reason = str(error)
+                    logging.info("no gripper: %s", error)
                 time.sleep(_RETRY)
         return self._gripper
 
@@ -75,7 +79,7 @@ class JawDrive:
 
 def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     folder = paths.runtime()
-    drive = JawDrive(folder, lambda: VirtualGripper(folder))
+    drive = JawDrive(folder, lambda: open_gripper(cell, folder))
     try:
         while not stopped():
             drive.step()

@@ -116,7 +116,7 @@ class _Episode:
     ) -> None:
         self.world, self._policy, self._eyes = world, policy, eyes
         self._latency_ns = to_ns(latency)
-        self._controller = Controller(world.arm, cell.control, cell.devices.arm.command_kind)
+        self._controller = Controller(world.arm, cell.control, cell.arm.command_kind)
         self._assembler = Assembler(policy.spec if eyes else replace(policy.spec, cameras=policy.spec.cameras[:1]))
         self._moments: StampedBuffer[tuple[int, Array]] = StampedBuffer("the world", IMAGE_HORIZON)  # frame, snapshot
         if eyes is not None:
@@ -251,7 +251,7 @@ def run_episode(
     world = World(
         scenario.draw(task, split, seed),
         cell.check_robot(robot),
-        command_kind=cell.devices.arm.command_kind,
+        command_kind=cell.arm.command_kind,
         seed=seed,
         origin_ns=_ORIGIN_NS,
     )

@@ -186,6 +186,7 @@ class _Recorder:
             simulated=True,
             images=ImageFacts(compression="jpeg", quality=recipe.quality, width=width, height=height),
             calibration_origin=calibration_origin(bundle),
+            tracker="virtual",
             T_base_world=WorldFacts.of(happening.T_base_world, "dock"),
             versions=versions(*_PACKAGES),
         )

@@ -5,14 +5,19 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
+from typing import TypeVar
 
 from kinema import cell_file
 from kinema.cell_file import Cell, WorldStart
-from kinema.errors import KinemaError
+from kinema.errors import DeviceError, KinemaError, OwnershipError
 
+Connected = TypeVar("Connected")
 Body = Callable[[Cell, argparse.Namespace, Callable[[], bool]], None]
+
+_RETRY = 0.2  # [s] between two looks for the cell
 
 
 def world_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +33,22 @@ def world(start: WorldStart, arguments: argparse.Namespace) -> tuple[str, str, i
     return arguments.task or start.task, arguments.split or start.split, seed
 
 
+def patiently(connect: Callable[[], Connected], stopped: Callable[[], bool]) -> Connected | None:
+    """What `connect` returns as soon as there is a cell; None when the process is to end before that.
+
+    Raises OwnershipError when somebody else has it.
+    """
+    while not stopped():
+        try:
+            return connect()
+        except OwnershipError:
+            raise
+        except DeviceError as error:
+            logging.debug("%s", error)
+            time.sleep(_RETRY)
+    return None
+
+
 def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> int:
     """Run `body(cell, arguments, stopped)` until it returns; it has to return soon once `stopped()` is true.
 
@@ -35,7 +56,7 @@ def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser
     """
     parser = argparse.ArgumentParser(prog=f"python -m kinema.apps.{name}")
     parser.add_argument("--cell", default="launch/cells/virtual.yaml", help="the cell file")
-    parser.add_argument("--robot", default="virtual_ur5e", help="a robot that the cell file allows")
+    parser.add_argument("--robot", default="", help="a robot that the cell file allows; '': its first")
     if add_arguments is not None:
         add_arguments(parser)
     arguments = parser.parse_args()
@@ -49,7 +70,7 @@ def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser
         signal.signal(number, end)
     try:
         cell = cell_file.load(arguments.cell)
-        cell.check_robot(arguments.robot)
+        arguments.robot = cell.check_robot(arguments.robot or next(iter(cell.robots), ""))
         body(cell, arguments, ending.is_set)
     except KinemaError as error:
         logging.error("%s", error)

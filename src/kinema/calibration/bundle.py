@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from kinema.calibration.files import CameraInfo, File, Jaw, Latencies, Transform, load
+from kinema.calibration.files import CameraInfo, File, ForceScale, Jaw, Latencies, Transform, load
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose
 
 SIDE_CAMERAS = ("left", "right")
 GRIPPER_CAMERA = "gripper"
+
+CalibrationFile = CameraInfo | Transform | Jaw | ForceScale | Latencies
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class Kind:
     """One calibration file: its schema, the device it belongs to, and the service that makes it."""
 
     file: str
-    schema: type[CameraInfo] | type[Transform] | type[Jaw] | type[Latencies]
+    schema: type[CalibrationFile]
     device: str
     service: str
 
@@ -49,6 +51,7 @@ KINDS = (
     Kind("T_base_dock.yaml", Transform, "tracker", _session("dock")),
 )
 LATENCY = Kind("latency.yaml", Latencies, "cell", _session("latency"))
+LOAD_CELL = Kind("load_cell.yaml", ForceScale, "load_cell", "load_cell/calibrate")  # of backends that read a bridge
 FRAMES = {
     "T_tcp_gripper.yaml": ("tcp", "gripper_optical_frame"),
     "T_base_left.yaml": ("base_link", "left_optical_frame"),
@@ -64,7 +67,7 @@ class Bundle:
     """The calibration of the devices that were asked for; what was not asked for raises CalibrationError."""
 
     folder: Path
-    files: Mapping[str, CameraInfo | Transform | Jaw | Latencies]
+    files: Mapping[str, CalibrationFile]
     latencies: Latencies
 
     def _get(self, file: str, kind: type[File]) -> File:
@@ -123,7 +126,7 @@ def load_bundle(folder: Path, serials: Mapping[str, str], *, today: datetime.dat
     latency) to serial numbers. Raises CalibrationError naming the file and the service that makes it.
     """
     folder = Path(folder)
-    files: dict[str, CameraInfo | Transform | Jaw | Latencies] = {}
+    files: dict[str, CalibrationFile] = {}
     for kind in KINDS:
         if kind.device not in serials:
             continue
@@ -149,3 +152,8 @@ def load_bundle(folder: Path, serials: Mapping[str, str], *, today: datetime.dat
                 f"{path}: devices.{device}.serial is {row.serial!r}, the device's is {serial!r}; {LATENCY.remedy}"
             )
     return Bundle(folder, MappingProxyType(files), latencies)
+
+
+def load_force_scale(folder: Path, serial: str, *, today: datetime.date | None = None) -> ForceScale:
+    """What a load cell's amplifier reads, as force: for backends that read a bridge; others say newtons themselves."""
+    return load(Path(folder) / LOAD_CELL.file, ForceScale, serial=serial, remedy=LOAD_CELL.remedy, today=today)

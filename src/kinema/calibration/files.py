@@ -16,7 +16,7 @@ import numpy as np
 import pydantic
 from numpy.typing import ArrayLike
 
-from kinema import yaml_file
+from kinema import __version__, yaml_file
 from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose
 
@@ -149,6 +149,15 @@ class CameraInfo(_File):
             projection_matrix=Matrix.of(np.hstack([matrix, np.zeros((3, 1))])),
             provenance=provenance,
         )
+
+    @staticmethod
+    def uncalibrated(name: str, size: tuple[int, int], serial: str) -> "CameraInfo":
+        """What a camera says of itself before anybody has calibrated it: no focal length, K[0] = 0."""
+        matrix = np.diag([0.0, 0.0, 1.0])
+        provenance = Provenance(
+            serial=serial, date=_today(), origin="measured", software_version=__version__, samples=0
+        )
+        return CameraInfo.of(name, size, matrix, "plumb_bob", np.zeros(5), provenance)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -294,6 +303,86 @@ class Jaw(_File):
     stroke: float = pydantic.Field(gt=0.0, le=0.3)
     left: JawTag
     right: JawTag
+
+
+class MapTag(pydantic.BaseModel):
+    """A tag of a map: `T_world_tag` (x right, y up, z out of the tag); `size` [m] is the edge of the black square."""
+
+    model_config = yaml_file.STRICT
+
+    id: int = pydantic.Field(ge=0)
+    size: float = pydantic.Field(gt=0.0, le=1.0)
+    position: tuple[float, float, float]
+    quaternion: tuple[float, float, float, float]
+
+    @property
+    def corners(self) -> Array:
+        """(4, 3) [m] in the world."""
+        return Pose.from_quaternion(self.position, self.quaternion).apply(tag_corners(self.size))
+
+
+class TagMap(_File):
+    """Where tags of one dictionary, ArUco's or AprilTag's, stand in the world; `rms` is the residual of a corner [m].
+
+    `provenance.serial` names the board or the scene.
+    """
+
+    max_rms: ClassVar[float] = 0.002
+    rms_unit: ClassVar[str] = "m"
+
+    dictionary: str = pydantic.Field(pattern=r"^DICT_[0-9A-Za-z_]+$")
+    tags: tuple[MapTag, ...] = pydantic.Field(min_length=1)
+
+    @pydantic.field_validator("tags")
+    @classmethod
+    def _different(cls, tags: tuple[MapTag, ...]) -> tuple[MapTag, ...]:
+        numbers = [tag.id for tag in tags]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("an id stands twice: nobody could tell one tag from the other")
+        return tags
+
+
+class LoadPoint(pydantic.BaseModel):
+    """A known load: `force` [N], closing positive, and the amplifier's mean `reading` in the unit of its file."""
+
+    model_config = yaml_file.STRICT
+
+    force: float
+    reading: float
+
+
+class ForceScale(_File):
+    """What a load cell's amplifier reads, as force: `force = newtons * (reading - zero)`; `rms` is the residual [N].
+
+    unit      of a reading: `count` of a converter, or `V/V` (bridge output to excitation)
+    newtons   per unit; its sign makes closing positive
+    capacity  [N] that the cell is rated for: beyond, either way, it counts as saturated
+    points    what the line was fitted to, in the order in which the loads were put on
+    """
+
+    max_rms: ClassVar[float] = 0.2
+    rms_unit: ClassVar[str] = "N"
+
+    unit: Literal["count", "V/V"]
+    newtons: float
+    zero: float
+    capacity: float = pydantic.Field(gt=0.0, le=2000.0)
+    points: tuple[LoadPoint, ...] = ()
+
+    @pydantic.field_validator("newtons")
+    @classmethod
+    def _not_zero(cls, newtons: float) -> float:
+        if newtons == 0.0:
+            raise ValueError("is 0: the cell would feel nothing")
+        return newtons
+
+    def force(self, reading: float) -> float:
+        """[N], not tared."""
+        return self.newtons * (reading - self.zero)
+
+    def reading(self, force: float) -> float:
+        """What the amplifier reads at a force [N], not tared."""
+        return self.zero + force / self.newtons
 
 
 class Latency(pydantic.BaseModel):

@@ -41,7 +41,7 @@ from kinema.control.safety import Motion, Reaction, Verdict
 from kinema.control.settings import ControlSettings
 from kinema.geometry import Array, Pose
 from kinema.interfaces import ArmCommand, ArmMode, ArmState, CommandKind, ForceSample, GripperState
-from kinema.robots import GRIPPER, ArmModel
+from kinema.robots import GRIPPER, ArmModel, GripperModel
 
 _S = State
 # state x order -> state; what isn't here is refused. Hold(latched=True) leads to STOPPED from everywhere but FAULT.
@@ -136,13 +136,18 @@ class Controller:
     """Give every record of the arm to `tick`, send `Tick.command` back. Starts IDLE, holding the measured pose."""
 
     def __init__(
-        self, arm: ArmModel, settings: ControlSettings, command_kind: CommandKind, home: Array | None = None
+        self,
+        arm: ArmModel,
+        settings: ControlSettings,
+        command_kind: CommandKind,
+        home: Array | None = None,
+        gripper: GripperModel = GRIPPER,
     ) -> None:
         self.arm, self.settings, self.kind = arm, settings, command_kind
         self.state = State.IDLE
         self.reason = ""  # of the last FAULT or STOPPED
         self._home = np.array(arm.home if home is None else home, float)
-        self._model = RobotModel(arm)
+        self._model = RobotModel(arm, gripper)
         self._bounds = safety.Bounds(arm, settings.limits, settings.execution, command_kind)
         self._law = law(command_kind, arm, settings.impedance)
         self._equilibrium = Equilibrium(settings.limits)
@@ -253,6 +258,7 @@ class Controller:
             case Reset():
                 self._quit("reset")
                 self._begin_at(state)
+                self._started = False  # the arm may have taken its time: the next record begins anew
                 self._grace_ns = state.t_ns + to_ns(_GRACE)
                 self._enter(leads_to, "reset")
             case Hold():

@@ -19,6 +19,7 @@ from kinema.interfaces import (
     ForceSample,
     Frame,
     GripperState,
+    JawCommand,
     TrackedPose,
 )
 from kinema.ring import RingReader
@@ -34,6 +35,8 @@ class VirtualArm:
     After a stall `read` returns the newest record and drops those before it: their time has passed, and the gap in k
     tells how many (FAULTS F19).
     """
+
+    has_wrench = True
 
     def __init__(self, robot: str, folder: Path | None = None) -> None:
         """Raises DeviceError when the cell does not run, OwnershipError when another loop owns the arm."""
@@ -141,8 +144,9 @@ class VirtualGripper:
         record = self._stream.next(timeout)
         return None if record is None else records.to_gripper_state(record)
 
-    def command(self, width: float, speed: float, force: float) -> float:
-        return self._requests.ask(MoveJaw(width, speed, force)).value
+    def command(self, width: float, speed: float, force: float) -> JawCommand:
+        applied = self._requests.ask(MoveJaw(width, speed, force)).value
+        return JawCommand(*robots.GRIPPER.clip(applied, speed, force))
 
     def close(self) -> None:
         self._requests.close()

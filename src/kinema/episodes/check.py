@@ -9,7 +9,7 @@ from kinema.episodes.aligned import Aligned, align_episode
 from kinema.episodes.facts import Facts
 from kinema.episodes.messages import CompressedPicture
 from kinema.episodes.quality import LIMITS, Limits, Quality
-from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD, QualityMonitor, image_topic
+from kinema.episodes.quality_monitor import DEPLOYED, QualityMonitor, handheld, image_topic
 from kinema.episodes.reader import Episode
 from kinema.episodes.rows import LOST, apart
 from kinema.errors import KinemaError
@@ -27,8 +27,8 @@ class Check:
 
 def measure(episode: Episode, limits: Limits = LIMITS) -> Quality:
     """The quality of the useful interval, from the messages in the bag and the drops that were counted."""
-    handheld = episode.facts.source == "handheld"
-    monitor = QualityMonitor(HANDHELD if handheld else DEPLOYED)
+    by_hand = episode.facts.source == "handheld"
+    monitor = QualityMonitor(handheld(episode.facts.tracker) if by_hand else DEPLOYED)
     topics = {name: name.removesuffix("/compressed") for name in episode.topics}
     cameras = {image_topic(camera): camera for camera in monitor.profile.cameras}
     for name, _, value in episode.read(name for name in topics if topics[name] in monitor.profile.rates):

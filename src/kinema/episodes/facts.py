@@ -72,6 +72,7 @@ class Facts(pydantic.BaseModel):
     ended       how it ended, in words
     success     None: nobody judged it
     calibration_origin  of the files in force, the weakest of them
+    tracker             the cell file's backend of the tracker in use, '' where there is none
     T_base_world        None where no tracker is in use
     versions    of what recorded it
     messages, dropped   how many of each topic are in the bag, and how many more had come and were not written
@@ -97,6 +98,7 @@ class Facts(pydantic.BaseModel):
     simulated: bool
     images: ImageFacts
     calibration_origin: Literal["simulator truth", "measured", ""] = ""
+    tracker: str = ""
     T_base_world: WorldFacts | None = None
     versions: dict[str, str] = {}
     messages: dict[str, int] = {}

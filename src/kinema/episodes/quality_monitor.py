@@ -57,7 +57,15 @@ class Profile:
 _IMAGES = {image_topic(camera): TOPICS[image_topic(camera)].rate for camera in CAMERAS}
 # by its tags the jaw is measured once a picture
 HANDHELD = Profile(CAMERAS, {**_IMAGES, ODOMETRY: TOPICS[ODOMETRY].rate, JAW: 30.0, FORCE: TOPICS[FORCE].rate})
+BY_TAGS = Profile(
+    CAMERAS, {**HANDHELD.rates, ODOMETRY: TOPICS[image_topic(CAMERAS[0])].rate}
+)  # its tracker is a camera
 DEPLOYED = Profile(CAMERAS, {**_IMAGES, JAW: TOPICS[JAW].rate, FORCE: TOPICS[FORCE].rate})
+
+
+def handheld(tracker: str) -> Profile:
+    """Of a recording by hand; `tracker` is the cell file's backend, as `Facts` keeps it."""
+    return BY_TAGS if tracker == "tags" else HANDHELD
 
 
 @dataclass(frozen=True, slots=True)

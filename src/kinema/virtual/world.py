@@ -187,9 +187,7 @@ class World:
         """
         if not np.isfinite((width, speed, force)).all():
             raise ConfigError(f"jaw command ({width}, {speed}, {force}) is not finite")
-        self._jaw_goal = float(np.clip(width, -self.gripper.stroke, self.gripper.stroke))
-        self._jaw_speed = float(np.clip(speed, 1e-3, self.gripper.speed))
-        self._jaw_force = float(np.clip(force, 1.0, self.gripper.force))
+        self._jaw_goal, self._jaw_speed, self._jaw_force = self.gripper.clip(width, speed, force)
         return self._jaw_goal
 
     def jaw_state(self) -> GripperState:

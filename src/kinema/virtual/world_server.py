@@ -43,17 +43,18 @@ AnyWorld = TypeVar("AnyWorld", World, HandheldWorld)
 
 
 class Pace:
-    """Absolute deadlines that forgive 20 ms of lateness; what is later than that slips, and is counted."""
+    """Absolute deadlines that forgive 20 ms of lateness; what is later than that slips, off everybody's clock."""
 
-    def __init__(self, period: float) -> None:
+    def __init__(self, period: float, slip: clock.Slip) -> None:
         self._period_ns = clock.to_ns(period)
         self._deadline_ns = time.monotonic_ns()
-        self._slipped_ns = 0
+        self._slip = slip
+        slip.ns = 0
 
     @property
     def slipped(self) -> float:
         """[s] by which the clock has fallen behind in all."""
-        return clock.to_seconds(self._slipped_ns)
+        return clock.to_seconds(self._slip.ns)
 
     def wait(self) -> None:
         """Sleep to the next deadline."""
@@ -64,7 +65,7 @@ class Pace:
         elif -ahead_ns > CATCH_UP_NS:
             slip_ns = -ahead_ns - CATCH_UP_NS
             self._deadline_ns += slip_ns
-            self._slipped_ns += slip_ns
+            self._slip.ns += slip_ns
 
 
 class WorldServer(ABC, Generic[AnyWorld]):
@@ -82,7 +83,6 @@ class WorldServer(ABC, Generic[AnyWorld]):
         self.board = FaultBoard()
         self.k = self.episode = 0
         self.fault = ""
-        self.pace = Pace(self.world.period)
         self._diverged_ns = 0
         self._began = (self.k, time.monotonic_ns())
         self._reset: threading.Thread | None = None
@@ -94,6 +94,8 @@ class WorldServer(ABC, Generic[AnyWorld]):
             for name, (layout, kept, _) in _RINGS.items()
             if name in ("world", "truth", "status", *self._streams)
         }
+        self._slip = clock.Slip(folder)  # only now: the rings were refused if another world ran here
+        self.pace = Pace(self.world.period, self._slip)
         self._every: dict[str, int] = {
             name: max(1, round(1 / (rate * self.world.period))) for name, (_, _, rate) in _RINGS.items() if rate
         }
@@ -211,8 +213,8 @@ class WorldServer(ABC, Generic[AnyWorld]):
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Tick in real time until `stopped`. Time goes on from now: what came before was preparation."""
+        self.pace, self._began = Pace(self.world.period, self._slip), (self.k, time.monotonic_ns())
         self.world.origin_ns += clock.now_ns() - self.world.t_ns
-        self.pace, self._began = Pace(self.world.period), (self.k, time.monotonic_ns())
         while not stopped():
             self.tick()
             self.pace.wait()

@@ -93,7 +93,7 @@ class ExecutorNode(Node):
         self._cell = cell_file.load(self.value("cell"))
         robot = self._cell.check_robot(self.value("robot"))
         self._model = robots.arm(robot)
-        self._frames = LinkFrames(self._model)
+        self._frames = LinkFrames(self._model, self._cell.devices.gripper.model)
         self._loop = LoopClient()
         self._jaw = RingReader(paths.runtime() / "jaw_state.ring", records.JAW)
         self._folder = paths.root() / self.value("run_dir")
@@ -118,7 +118,7 @@ class ExecutorNode(Node):
     def activate(self) -> None:
         stamp_ns = now_ns()
         self._tf_static.publish(convert.transforms_msg(stamp_ns, ("world", BASE, Pose.identity()), *self._frames.fixed))
-        self._description.publish(String(data=urdf(self.value("robot"))))
+        self._description.publish(String(data=urdf(self.value("robot"), self._cell.devices.gripper.model)))
         self._task_out.publish(Task(header=convert.header(stamp_ns), text=self._task))
         if self._approval:
             self._approval.show()

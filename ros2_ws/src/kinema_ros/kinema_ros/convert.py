@@ -43,6 +43,11 @@ if TYPE_CHECKING:  # brings OpenCV, which costs every other node half a second a
     from kinema.perception.jaw import JawReading
 
 _CHANNELS = 3
+_ENCODINGS = {  # what follows height and width, and of what type
+    "rgb8": ((_CHANNELS,), np.uint8),
+    "mono8": ((), np.uint8),
+    "16UC1": ((), np.uint16),
+}
 
 
 def time_msg(stamp_ns: int) -> Time:
@@ -237,22 +242,27 @@ def truth(message: WorldTruth) -> Truth:
 
 
 class ImageBuffer:
-    """One rgb8 message that is filled again and again; publishing serialises it, so it may be reused at once."""
+    """One message that is filled again and again; publishing serialises it, so it may be reused at once."""
 
-    def __init__(self, frame_id: str) -> None:
-        self._message = ImageMsg(encoding="rgb8", is_bigendian=0)
+    def __init__(self, frame_id: str, encoding: str = "rgb8") -> None:
+        self._message = ImageMsg(encoding=encoding, is_bigendian=0)
         self._message.header.frame_id = frame_id
+        self._pixel, self._dtype = _ENCODINGS[encoding]
 
-    def fill(self, image: Image, stamp_ns: int) -> ImageMsg:
-        """`image` (height, width, 3) uint8 RGB."""
+    def fill(self, image: np.ndarray, stamp_ns: int) -> ImageMsg:
+        """`image` as the encoding has it: (height, width, 3) uint8 RGB, (height, width) uint8 or uint16."""
         message = self._message
-        height, width, channels = image.shape
-        if channels != _CHANNELS or image.dtype != np.uint8:
-            raise DeviceError(f"image is {image.shape} {image.dtype}, allowed is (height, width, 3) uint8")
+        height, width, *pixel = image.shape
+        if tuple(pixel) != self._pixel or image.dtype != self._dtype:
+            allowed = ", ".join(map(str, ("height", "width", *self._pixel)))
+            raise DeviceError(
+                f"image is {image.shape} {image.dtype}, allowed for {message.encoding} is ({allowed}) "
+                f"{np.dtype(self._dtype)}"
+            )
         if (message.height, message.width) != (height, width):
-            message.height, message.width, message.step = height, width, width * channels
-            message.data = array.array("B", bytes(height * width * channels))
-        np.frombuffer(message.data, np.uint8).reshape(image.shape)[:] = image
+            message.height, message.width, message.step = height, width, image.nbytes // height
+            message.data = array.array("B", bytes(image.nbytes))
+        np.frombuffer(message.data, self._dtype).reshape(image.shape)[:] = image
         message.header.stamp = time_msg(stamp_ns)
         return message
 

@@ -1,6 +1,8 @@
 """What the launch files share: rows of their tables of processes, common arguments, the end that follows a script's."""
 
+import json
 import os
+import subprocess
 import sys
 
 from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, RegisterEventHandler
@@ -8,7 +10,6 @@ from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch_ros.actions import Node
 
-CAMERAS = ("gripper", "left", "right")
 BOOLEAN = ["true", "false"]
 
 CELL = DeclareLaunchArgument(
@@ -37,6 +38,24 @@ def process(name: str, *arguments: str) -> ExecuteProcess:
         output="screen",
         sigterm_timeout="10",
     )
+
+
+def plan(launch: str, cell: str, **arguments: object) -> dict:
+    """What a launch starts in a cell: see `kinema.apps.launch_plan`; RuntimeError with its reason for a refusal."""
+    words = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
+    command = [_python(), "-m", "kinema.apps.launch_plan", launch, "--cell", cell, *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip() or f"{' '.join(command)} failed")
+    return json.loads(done.stdout)
+
+
+def cameras(plan: dict, cell: str) -> list[Node]:
+    """The cell's camera nodes."""
+    return [
+        node("sensor_nodes", executable, f"{name}_camera", cell=cell, camera=name, **parameters)
+        for name, (executable, parameters) in plan["cameras"].items()
+    ]
 
 
 def node(package: str, executable: str, name: str, **parameters: object) -> Node:

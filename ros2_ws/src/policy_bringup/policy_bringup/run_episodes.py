@@ -12,10 +12,10 @@ from kinema_interfaces.srv import MarkOutcome, ResetScenario
 from rclpy.action import ActionClient
 from std_srvs.srv import Trigger
 
-from kinema import paths
+from kinema import cell_file, paths
 from kinema.apps import report, run_folder
 from kinema.clock import now_ns
-from kinema.errors import DeviceError
+from kinema.errors import ConfigError, DeviceError
 from kinema.policies.registry import SIMULATOR_ONLY
 from kinema_ros.parameters import Parameter
 from kinema_ros.script import ANSWER_TIMEOUT, START_TIMEOUT, Script, run
@@ -143,6 +143,8 @@ def run_episode(operator: Operator, record: run_folder.Run, number: int) -> None
 
 
 def run_all(operator: Operator) -> None:
+    if not cell_file.load(operator.value("cell")).simulated:
+        raise ConfigError(f"{operator.value('cell')}: a real cell; there a person enables the arm and runs the policy")
     same = ("robot", "task", "split", "seed", "policy", "mode", "execution", "executed", "speed_scale", "cell")
     facts = run_folder.Facts(
         **{name: operator.value(name) for name in same},

@@ -25,6 +25,11 @@ class Setting:
     encoding: Encoding
     by_policy: bool
 
+    @property
+    def tracker(self) -> str:
+        """The backend of what a hand is followed by; '' where the cell has none."""
+        return "" if self.cell.devices.tracker is None else self.cell.devices.tracker.backend
+
 
 class Papers:
     """Raises ConfigError for a cell that lacks a device."""
@@ -77,6 +82,7 @@ class Papers:
                 height=height,
             ),
             calibration_origin=calibration_origin(self._bundle) if self._bundle else "",
+            tracker="" if setting.by_policy else setting.tracker,
             T_base_world=self._world(seen),
             versions=versions("rosbags", "opencv-contrib-python"),
         )

@@ -30,7 +30,7 @@ from kinema.episodes.facts import Facts, slug
 from kinema.episodes.messages import Transforms, decode, typestore
 from kinema.episodes.pipeline import Encoding
 from kinema.episodes.quality import LIMITS
-from kinema.episodes.quality_monitor import DEPLOYED, HANDHELD
+from kinema.episodes.quality_monitor import DEPLOYED, handheld
 from kinema.episodes.recording import Recording, unfinished
 from kinema.episodes.session import REQUIRED, Phase, Session, problems, trouble
 from kinema.episodes.surroundings import Surroundings
@@ -103,7 +103,7 @@ class Recorder(Node):
         setting = Setting(cell, self.value("robot"), self.value("operator"), self._encoding, self._by_policy)
         self._papers = Papers(setting)
         self._limits = replace(LIMITS, lost=self.value("max_drop_fraction"))
-        self._profile = DEPLOYED if self._by_policy else HANDHELD
+        self._profile = DEPLOYED if self._by_policy else handheld(setting.tracker)
         self._surroundings = Surroundings(self._profile)
         self._surroundings.text = self.value("task")
         self._session = Session()

@@ -2,32 +2,38 @@
 
 `tracker/odometry` is whatever the device says. `tracker/pose` and the frame `tcp` are silent while the pose is invalid
 (FAULTS F12). `base_link` to `world` comes from the dock (`~/anchor`, with the gripper at rest in it) or from the
-calibration file.
+calibration file; a map of tags stands where it was calibrated to stand.
 """
 
 import threading
 import time
 from collections import deque
 
+from sensor_msgs.msg import Image as ImageMsg
 from std_srvs.srv import Trigger
 
-from kinema import cell_file
-from kinema.calibration.bundle import load_bundle
+from kinema import cell_devices, cell_file, paths
+from kinema.calibration.bundle import GRIPPER_CAMERA, load_bundle
+from kinema.calibration.files import TagMap, load
+from kinema.cell_file import Cell
 from kinema.clock import now_ns, to_seconds
+from kinema.devices.t265 import T265
 from kinema.devices.virtual import VirtualPoseTracker
 from kinema.errors import ConfigError, DeviceError
 from kinema.geometry import Pose
-from kinema.interfaces import TrackedPose
+from kinema.interfaces import PoseTracker, TrackedPose
+from kinema.perception.tag_map import TagMapTracker
 from kinema.perception.tool_pose import ToolPose, anchor
 from kinema.streams import Health, Level
-from kinema_ros.convert import pose_stamped_msg, tracked_msg, transforms_msg
+from kinema_ros.convert import image, pose_stamped_msg, time_ns, tracked_msg, transforms_msg
 from kinema_ros.node import Node, Parameter, spin
 
 _TIMEOUT = 0.1  # [s] of one wait for a sample
 _REST = 100  # samples that an anchor is made of: half a second
 _GAP_NS = 100_000_000  # between two samples, beyond which they do not belong to one rest
 _SILENCE = 1.0  # [s] after which there is nothing to anchor by
-_TF_EVERY = 4  # samples: 50 Hz
+_TF_EVERY = 4  # samples: 50 Hz of a T265
+_MAP = "make it of the print, with kinema.perception.tag_map.charuco_map, or of a survey: docs/calibration.md"
 
 
 class PoseTrackerNode(Node):
@@ -45,15 +51,14 @@ class PoseTrackerNode(Node):
         cell = cell_file.load(self.value("cell"))
         if cell.devices.tracker is None:
             raise ConfigError(f"{self.value('cell')}: devices.tracker is missing; the handheld gripper needs one")
-        serial = cell.devices.tracker.serial
-        self._calibration = load_bundle(cell.calibration_folder, {"tracker": serial})
+        self._calibration = load_bundle(cell.calibration_folder, {"tracker": cell.devices.tracker.serial})
         self._tool = ToolPose(self._calibration.T_tracker_tcp)
         self._lock = threading.Lock()
         self._recent: deque[TrackedPose] = deque(maxlen=_REST)
         self._arrived_ns = 0
         self._samples = 0
         self._anchored: int | None = None  # the segment in which T_base_world was found
-        self._device = VirtualPoseTracker(serial)
+        self._device = self._open(cell)
         self._odometry = self.outlet("tracker/odometry")
         self._pose = self.outlet("tracker/pose")
         self._tf = self.outlet("/tf", watched=False)
@@ -61,10 +66,25 @@ class PoseTrackerNode(Node):
         self.serve(Trigger, "~/anchor", self._anchor)
         self.watch("tool pose", self._health)
 
+    def _open(self, cell: Cell) -> PoseTracker | None:
+        """By the cell file's backend; None: the gripper camera's images tell."""
+        described, latency = cell.devices.tracker, self._calibration.latency("tracker")
+        if isinstance(described, cell_devices.Virtual):
+            return VirtualPoseTracker(described.serial)
+        if isinstance(described, cell_devices.T265):
+            world = paths.runtime() if cell.simulated else None
+            return T265(described.serial, latency=latency, world=world)
+        camera = load_bundle(cell.calibration_folder, {GRIPPER_CAMERA: described.serial}).camera(GRIPPER_CAMERA)
+        tag_map = load(cell.calibration_folder / described.map, TagMap, remedy=_MAP)
+        self._tags = TagMapTracker(tag_map, camera.scaled(cell.image_size))
+        self.listen(f"{GRIPPER_CAMERA}/image_raw", self._look)
+        return None
+
     def activate(self) -> None:
-        if self.value("anchor") == "file":
+        if self.value("anchor") == "file" or self._device is None:
             self._stand(self._calibration.T_base_world)
-        self.loop(self._read)
+        if self._device is not None:
+            self.loop(self._read)
 
     def cleanup(self) -> None:
         if device := self.__dict__.pop("_device", None):
@@ -72,8 +92,13 @@ class PoseTrackerNode(Node):
 
     def _read(self) -> None:
         tracked = self._device.read(_TIMEOUT)
-        if tracked is None:
-            return
+        if tracked is not None:
+            self._take(tracked)
+
+    def _look(self, message: ImageMsg) -> None:
+        self._take(self._tags.track(time_ns(message.header.stamp), image(message)))
+
+    def _take(self, tracked: TrackedPose) -> None:
         with self._lock:
             if self._recent and tracked.stamp_ns - self._recent[-1].stamp_ns > _GAP_NS:
                 self._recent.clear()  # what was before says nothing of now

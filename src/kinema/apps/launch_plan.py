@@ -1,0 +1,73 @@
+"""What a launch file asks before it starts anything, as JSON. `python -m kinema.apps.launch_plan deploy --cell FILE`.
+
+    {"simulated": true, "processes": ["cell", ...], "cameras": {"left": ["virtual_camera", {}], ...}}
+
+`processes` by the table of processes; `cameras` names each camera's node and its parameters. Launch files run under
+ROS's own interpreter, which does not have kinema. Ends with status 2, and says why, where the launch is refused: a cell
+file that is wrong, a robot that it does not allow, and for a real arm episodes that begin without a person, or a policy
+that sees a simulator's truth.
+"""
+
+import argparse
+import json
+import sys
+
+from kinema import cell_file, processes
+from kinema.cell_file import Cell
+from kinema.errors import ConfigError, KinemaError
+from kinema.policies.registry import SIMULATOR_ONLY
+from kinema.topics import CAMERAS
+
+
+def check_deployment(cell: Cell, robot: str, policy: str, episodes: int) -> None:
+    """Raise ConfigError for what may not be deployed in this cell."""
+    cell.check_robot(robot)
+    if cell.simulated:
+        return
+    if episodes > 0:
+        raise ConfigError(
+            f"episodes is {episodes}, and cell {cell.name!r} is a real one: no arm starts by itself; allowed is 0, "
+            "then enable the executor and run the policy by hand"
+        )
+    if policy in SIMULATOR_ONLY:
+        raise ConfigError(f"policy {policy!r} sees a simulator's truth, and cell {cell.name!r} is a real one")
+
+
+def plan(launch: processes.Launch, cell: Cell) -> dict[str, object]:
+    """As in the module's text."""
+    cameras = {name: getattr(cell.devices.cameras, name) for name in CAMERAS}
+    return {
+        "simulated": cell.simulated,
+        "processes": processes.of_launch(launch, cell),
+        "cameras": {
+            name: (f"{device.backend}_camera", getattr(device, "parameters", {})) for name, device in cameras.items()
+        },
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m kinema.apps.launch_plan")
+    parser.add_argument("launch", choices=("deploy", "handheld"))
+    parser.add_argument("--cell", required=True)
+    parser.add_argument("--robot")
+    parser.add_argument("--policy", default="")
+    parser.add_argument("--episodes", type=int, default=0)
+    arguments = parser.parse_args()
+    try:
+        cell = cell_file.load(arguments.cell)
+        if arguments.launch == "deploy":
+            check_deployment(cell, arguments.robot, arguments.policy, arguments.episodes)
+        elif arguments.episodes > 0 and not cell.simulated:
+            raise ConfigError(
+                f"episodes is {arguments.episodes}, and cell {cell.name!r} has no simulated person to demonstrate; "
+                "allowed is 0"
+            )
+    except KinemaError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(plan(arguments.launch, cell)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

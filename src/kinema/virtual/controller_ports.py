@@ -1,0 +1,113 @@
+"""The TCP ports of a virtual controller: one thread, no waiting; what a client does not read in time it loses.
+
+A port hands whole messages to its protocol and knows nothing of them.
+"""
+
+import socket
+from collections.abc import Callable
+
+from kinema.errors import DeviceError
+
+_CHUNK = 65536  # [bytes]
+
+
+class Connection:
+    """One client of a port; `data` holds what it sent and nobody has understood yet."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = connection
+        self.data = b""
+        self.open = True
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._socket.fileno()
+
+    def receive(self) -> bool:
+        """Take what has arrived into `data`; whether there was anything."""
+        try:
+            arrived = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            arrived = b""
+        if not arrived:
+            self.close()
+        self.data += arrived
+        return bool(arrived)
+
+    def send(self, message: bytes) -> None:
+        """Send a whole message; a client that does not read is cut off, as a controller does."""
+        try:
+            if self.open and self._socket.send(message) == len(message):
+                return
+        except OSError:
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """End the connection. What was written arrives; a half-open one is ended with a reset."""
+        if self.open:
+            self.open = False
+            self._socket.close()
+
+
+class Port:
+    """A listening port with any number of clients.
+
+    welcome  is called with every new client; `hear` with a client whose `data` has grown: it takes off what it
+             understands; `leave` with one that has gone
+    """
+
+    def __init__(
+        self,
+        address: str,
+        number: int,
+        hear: Callable[[Connection], None],
+        welcome: Callable[[Connection], None] = lambda client: None,
+        leave: Callable[[Connection], None] = lambda client: None,
+    ) -> None:
+        """Raises DeviceError when the port is taken."""
+        self._hear, self._welcome, self._leave = hear, welcome, leave
+        self.clients: list[Connection] = []
+        try:
+            self._listener = socket.create_server((address, number), backlog=8)
+        except OSError as error:
+            raise DeviceError(
+                f"{address}:{number} cannot be served ({error.strerror}); take another address"
+            ) from error
+        self._listener.setblocking(False)
+
+    def fileno(self) -> int:
+        """Of the listener, for `select`."""
+        return self._listener.fileno()
+
+    def poll(self) -> None:
+        """Serve what has arrived since the last call."""
+        try:
+            client = Connection(self._listener.accept()[0])
+            self.clients.append(client)
+            self._welcome(client)
+        except BlockingIOError:
+            pass
+        for client in self.clients:
+            if client.open and client.receive():
+                self._hear(client)
+        self._sweep()
+
+    def cut(self) -> None:
+        """End every connection; the port goes on listening."""
+        for client in self.clients:
+            client.close()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        for client in [client for client in self.clients if not client.open]:
+            self.clients.remove(client)
+            self._leave(client)
+
+    def close(self) -> None:
+        self.cut()
+        self._listener.close()
