@@ -99,6 +99,7 @@ def _is(state):
     return lambda seen: seen.connected and seen.state is state
 
 
+@pytest.mark.slow
 def test_f18_the_loop_comes_up_stopped_moves_after_reset_and_enable_and_a_collision_is_latched(
     loop, box, cell, wait_for
 ):
