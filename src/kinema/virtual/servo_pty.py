@@ -122,6 +122,8 @@ class ServoPty:
     # -- in the thread
 
     def _run(self) -> None:
+        while self._state is None and not self._ended.is_set():  # as without power: it has no position to tell yet
+            self._wake()
         while not self._ended.is_set():
             select.select([self._port], [], [], _WAIT)
             self._data += self._port.read()
@@ -132,6 +134,13 @@ class ServoPty:
                     self._port.write(self._answer(*found))
                 except DeviceError as error:  # the jaw behind: nobody answers then
                     _log.error("the jaw: %s", error)
+
+    def _wake(self) -> None:
+        try:
+            self._state = self._gripper.read(_WAIT)
+        except DeviceError as error:
+            _log.error("the jaw: %s", error)
+            self._ended.wait(_WAIT)
 
     def _next(self) -> tuple[int, bytes] | None:
         """Instruction and parameters of the next packet for this servo; None: no whole one is there."""
@@ -191,8 +200,7 @@ class ServoPty:
         state = self._gripper.read(0.0)
         while state is not None:
             self._state, state = state, self._gripper.read(0.0)
-        if self._state is None:
-            return
+        assert self._state is not None, "it answers only once it is awake"
         self.set("Present Position", self.linkage.counts(self._state.width))
         self.set("Present Velocity", round(-self._state.speed / self.linkage.speed(1)))
         self.set("Present Current", round(self._state.force / self.linkage.newton_per_count))
