@@ -104,15 +104,18 @@ def ticking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
 
 
 def test_a_slip_is_that_of_all_processes_of_its_cell() -> None:
-    folder = paths.runtime(f"{os.environ['KINEMA_CELL']}-slip")
-    behind_ns = 3600 * NS
-    Slip(folder).ns = behind_ns
-    environment = {**os.environ, "KINEMA_CELL": folder.name}
-    command = [sys.executable, "-c", "from kinema.clock import now_ns; print(now_ns())"]
-    before_ns = now_ns()
-    told_ns = int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
-    assert before_ns <= told_ns + behind_ns <= now_ns()
-    shutil.rmtree(folder)
+    behind_ns, cells = 3600 * NS, [paths.runtime(f"{os.environ['KINEMA_CELL']}-{name}") for name in ("slip", "none")]
+    Slip(cells[0]).ns = behind_ns
+
+    def told_ns(cell: Path) -> int:
+        command = [sys.executable, "-c", "from kinema.clock import now_ns; print(now_ns())"]
+        environment = {**os.environ, "KINEMA_CELL": cell.name}
+        return int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+    before_ns, slipped_ns, after_ns = told_ns(cells[1]), told_ns(cells[0]), told_ns(cells[1])
+    for cell in cells:
+        shutil.rmtree(cell)
+    assert before_ns < slipped_ns + behind_ns < after_ns
 
 
 def test_kinema_time_stands_still_for_as_long_as_the_world_has(ticking: Clock, tmp_path: Path) -> None:
