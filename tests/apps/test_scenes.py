@@ -175,10 +175,13 @@ def test_a_size_that_the_cameras_have_not_is_refused(size, tmp_path, capsys):
 
 def test_a_training_begins_with_what_was_learned_from_pictures(pictures, tmp_path, capsys):
     ground = ["ground", "--scenes", str(pictures), "--out", str(tmp_path / "look")]
-    assert cli.main([*ground, "--steps", "2", "--batch", "2"]) == 0
+    ground += ["--steps", "2", "--batch", "2", "--locating-steps", "3"]
+    assert cli.main(ground) == 0
     assert "found where it is (%), else missed by: thing_0" in " ".join(capsys.readouterr().err.split())
     file = tmp_path / "look" / look_file.NAME
     learned = load_file(file)
+    assert cli.main(ground) == 0, "what is done already is gone through again"
+    assert all(torch.equal(value, learned[name]) for name, value in load_file(file).items())
     export(find(RECORDED), tmp_path / "set", Shards(size=(64, 48)), rate=10)
     train = ["train", "diffusion-policy", "--data", str(tmp_path / "set"), "--steps", "2", "--batch", "2"]
     assert cli.main([*train, "--out", str(tmp_path / "run"), "--look", str(tmp_path / "look")]) == 0

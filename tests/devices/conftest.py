@@ -104,3 +104,31 @@ def make_box(cell, box_at):
 @pytest.fixture
 def box(make_box):
     return make_box()
+
+
+@pytest.fixture
+def running():
+    """`running(device)` is closed at the test's end."""
+    devices = []
+
+    def keep(opened):
+        devices.append(opened)
+        return opened
+
+    yield keep
+    for opened in devices:
+        opened.close()
+
+
+@pytest.fixture
+def settled():
+    """`settled(gripper, width, reads)`: the state of a gripper that has come to a width [m]; answers may be missing."""
+
+    def wait(gripper, width, reads):
+        for _ in range(reads):
+            state = gripper.read(1.0)
+            if state is not None and abs(state.width - width) < 2e-3:
+                return state
+        raise AssertionError(f"{state}, wanted {width}")
+
+    return wait

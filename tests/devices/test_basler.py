@@ -32,20 +32,6 @@ def claims_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "runtime", lambda name=None: tmp_path)
 
 
-@pytest.fixture
-def running():
-    """`running(camera)` is closed at the test's end."""
-    cameras = []
-
-    def keep(opened):
-        cameras.append(opened)
-        return opened
-
-    yield keep
-    for opened in cameras:
-        opened.close()
-
-
 def feature(camera, name):
     return camera._nodes.GetNode(name)
 

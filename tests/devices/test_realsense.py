@@ -54,20 +54,6 @@ def device(settings):
     device.unplug()
 
 
-@pytest.fixture
-def running():
-    """`running(camera)` is closed at the test's end."""
-    cameras = []
-
-    def keep(opened):
-        cameras.append(opened)
-        return opened
-
-    yield keep
-    for opened in cameras:
-        opened.close()
-
-
 def test_a_colour_image_comes_through_whole_with_its_moment_and_its_number(device, settings, running):
     left = running(RealSenseCamera("left", replace(settings, latency=0.010), device.context))
     stamp_ns = now_ns() - 30_000_000

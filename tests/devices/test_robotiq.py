@@ -33,14 +33,6 @@ def gripper(urcap):
     gripper.close()
 
 
-def _settled(gripper, width):
-    for _ in range(600):
-        state = gripper.read(1.0)
-        if state is not None and abs(state.width - width) < 2e-3:
-            return state
-    raise AssertionError(f"{state}, wanted {width}")
-
-
 def test_it_moves_nothing_unless_it_may_activate(urcap, cell):
     before = cell.server.world.jaw_state().width
     with pytest.raises(DeviceError, match=r"not active, and activating it opens and closes it fully"):
@@ -48,12 +40,12 @@ def test_it_moves_nothing_unless_it_may_activate(urcap, cell):
     assert urcap.values["ACT"] == 0 and cell.server.world.jaw_state().width == pytest.approx(before, abs=1e-3)
 
 
-def test_it_goes_where_it_is_told_and_says_what_was_applied(gripper, urcap, cell):
+def test_it_goes_where_it_is_told_and_says_what_was_applied(gripper, urcap, cell, settled):
     applied = gripper.command(0.030, 0.100, 50.0)
     assert applied.width == pytest.approx(0.030, abs=2e-4)
     assert 0.099 < applied.speed <= 0.100 and 49.0 < applied.force <= 50.0
     assert urcap.values["FOR"] == 35 and urcap.values["GTO"] == 1
-    state = _settled(gripper, 0.030)
+    state = settled(gripper, 0.030, 600)
     assert state.width == pytest.approx(cell.server.world.jaw_state().width, abs=2e-3)
     least = gripper.command(9.0, 0.0, 0.0)
     assert (least.width, least.speed, least.force) == (0.085, 0.020, 20.0)
@@ -67,15 +59,15 @@ def test_the_fastest_and_strongest_are_the_registers_ends(gripper, urcap):
     assert (urcap.values["POS"], urcap.values["SPE"], urcap.values["FOR"]) == (230, 255, 255)
 
 
-def test_f15_the_jaw_stays_where_closing_was_stopped(gripper):
+def test_f15_the_jaw_stays_where_closing_was_stopped(gripper, settled):
     gripper.command(0.085, 0.150, 50.0)
-    _settled(gripper, 0.085)
+    settled(gripper, 0.085, 600)
     gripper.command(0.0, 0.020, 50.0)
     state = gripper.read(1.0)
     while state is None or state.width > 0.06:
         state = gripper.read(1.0)
     stopped = gripper.command(state.width, 0.150, 50.0)  # what the control core asks for at the ceiling
-    assert _settled(gripper, stopped.width).width > 0.04
+    assert settled(gripper, stopped.width, 600).width > 0.04
 
 
 def test_a_fault_of_the_gripper_is_told_in_words(gripper, urcap):

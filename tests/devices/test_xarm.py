@@ -242,40 +242,32 @@ def gripper(box, box_at):
     gripper.close()
 
 
-def _settled(gripper, width):
-    for _ in range(300):
-        state = gripper.read(1.0)
-        if state is not None and abs(state.width - width) < 2e-3:
-            return state
-    raise AssertionError(f"{state}, wanted {width}")
-
-
-def test_the_gripper_goes_where_it_is_told_and_says_what_was_applied(gripper, arm, cell):
+def test_the_gripper_goes_where_it_is_told_and_says_what_was_applied(gripper, arm, cell, settled):
     assert gripper.command(0.03004, 0.075, 10.0) == JawCommand(pytest.approx(0.030), 0.075, 30.0)
-    state = _settled(gripper, 0.030)
+    state = settled(gripper, 0.030, 300)
     assert state.width == pytest.approx(cell.server.world.jaw_state().width, abs=2e-3) and state.force == 0.0
     assert gripper.command(0.2, 9.0, 10.0) == JawCommand(pytest.approx(0.085), 0.15, 30.0)
-    assert _settled(gripper, 0.085).stamp_ns > state.stamp_ns
+    assert settled(gripper, 0.085, 300).stamp_ns > state.stamp_ns
     assert arm.read(10.0).mode is ArmMode.RUNNING
     with pytest.raises(DeviceError, match="not finite"):
         gripper.command(np.nan, 0.1, 10.0)
 
 
 @pytest.mark.slow
-def test_f15_the_jaw_stays_where_closing_was_stopped(gripper):
+def test_f15_the_jaw_stays_where_closing_was_stopped(gripper, settled):
     gripper.command(0.085, 0.15, 30.0)
-    _settled(gripper, 0.085)
+    settled(gripper, 0.085, 300)
     gripper.command(0.0, 0.03, 30.0)
     state = gripper.read(1.0)
     while state is None or state.width > 0.06:
         state = gripper.read(1.0)
     stopped = gripper.command(state.width, 0.15, 30.0)  # what the control core asks for at the ceiling
-    assert _settled(gripper, stopped.width).width > 0.04
+    assert settled(gripper, stopped.width, 300).width > 0.04
 
 
-def test_f16_a_gripper_behind_a_cut_wire_says_so_and_keeps_its_width(gripper, box, cell):
+def test_f16_a_gripper_behind_a_cut_wire_says_so_and_keeps_its_width(gripper, box, cell, settled):
     gripper.command(0.040, 0.15, 30.0)
-    _settled(gripper, 0.040)
+    settled(gripper, 0.040, 300)
     box.ports.disturb("cut")
     with pytest.raises(DeviceError, match="the xArm gripper did not take"):
         while True:

@@ -10,7 +10,7 @@ import yaml
 
 from kinema import paths, wire
 from kinema.errors import DeviceError
-from kinema.virtual.ur_controller import DISTURB, Disturb
+from kinema.virtual.disturbances import DISTURB, Disturb
 
 
 class UrCell:

@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,25 +12,23 @@ import pytest
 from kinema.control.messages import State
 from kinema.topics import CAMERAS
 
+from .spun import Spun
+
 _UP = 90.0  # [s] for the stack to come up on a busy machine
 _DISCOVERED = 0.5  # [s] for a server to discover a new client too: else it answers and nobody hears
 
 
-class Graph:
+class Graph(Spun):
     """Calls services, runs policies, keeps what executor and cell say."""
 
     def __init__(self) -> None:
-        import rclpy
         from kinema_interfaces.action import RunPolicy
         from rclpy.action import ActionClient
-        from rclpy.experimental import EventsExecutor
-        from rclpy.signals import SignalHandlerOptions
 
         from kinema.topics import topic
         from kinema_ros.topics import QOS, message_type
 
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node("test_graph")
+        super().__init__("test_graph")
         self.clients: dict = {}
         self.latest: dict = {}
         self.events: list = []
@@ -42,16 +39,7 @@ class Graph:
                 message_type(row), name, lambda message, name=name: self._keep(name, message), QOS[row.qos]
             )
         self.actions = ActionClient(self.node, RunPolicy, "executor/run_policy")
-        self._shutdown = rclpy.shutdown
-        self._executor = EventsExecutor()
-        self._executor.add_node(self.node)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._spin)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        while not self._over.is_set():
-            self._executor.spin_once(timeout_sec=0.1)
+        self.spin()
 
     def _keep(self, name: str, message: object) -> None:
         self.latest[name] = message
@@ -125,12 +113,6 @@ class Graph:
 
         self.wait(self.actions.server_is_ready, "action executor/run_policy", _UP)
         return self.result(self.actions.send_goal_async(RunPolicy.Goal(**goal)), "run_policy")
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self.node.destroy_node()
-        self._shutdown()
 
 
 class Stack:

@@ -23,6 +23,8 @@ from kinema.ring import RingReader
 from kinema.virtual.cameras import simulator_truth
 from kinema.virtual.load_cell import SCALE, SERIAL, Board
 
+from .spun import Spun
+
 pytestmark = pytest.mark.ros
 
 _UP = 90.0  # [s] for a node to come up on a busy machine
@@ -56,20 +58,15 @@ class Scales:
         self._board.close()
 
 
-class Client:
+class Client(Spun):
     """A node of its own that calls, listens and shows images."""
 
     def __init__(self, wait_for) -> None:
-        import rclpy
-        from rclpy.experimental import EventsExecutor
-        from rclpy.signals import SignalHandlerOptions
-
         from kinema.topics import topic
         from kinema_ros.topics import QOS, message_type
 
-        self.wait_for, self._shutdown, self.heard = wait_for, rclpy.shutdown, {}
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node("test_device_nodes")
+        super().__init__("test_device_nodes")
+        self.wait_for, self.heard = wait_for, {}
         for name in ("load_cell/force", "tracker/odometry"):
             row = topic(name)
             self.node.create_subscription(
@@ -77,14 +74,7 @@ class Client:
             )
         row = topic("gripper/image_raw")
         self.images = self.node.create_publisher(message_type(row), row.name, QOS[row.qos])
-        self._executor, self._over = EventsExecutor(), threading.Event()
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        while not self._over.is_set():
-            self._executor.spin_once(timeout_sec=0.1)
+        self.spin()
 
     def caller(self, kind: type, name: str):
         """`call(**fields)` of a service that is there and knows us."""
@@ -98,12 +88,6 @@ class Client:
             return future.result()
 
         return call
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self.node.destroy_node()
-        self._shutdown()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,29 +17,26 @@ from kinema.virtual import noise, scenario
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.renderer import CellRenderer
 
+from .spun import Spun
+
 pytestmark = pytest.mark.ros
 
 PERIOD_NS = 33_333_333
 OPENINGS = (*np.linspace(0.05, 0.0, 12), 0.0, 0.0, 0.0, *np.linspace(0.0, GRIPPER.stroke, 18), *[GRIPPER.stroke] * 6)
 
 
-class Eye:
+class Eye(Spun):
     """Publishes images as the gripper camera's node does, one for each reading, and calls calibrate_jaw."""
 
     def __init__(self, wait_for) -> None:
-        import rclpy
-        from rclpy.experimental import EventsExecutor
-        from rclpy.signals import SignalHandlerOptions
         from std_srvs.srv import Trigger
 
         from kinema.topics import topic
         from kinema_ros.convert import ImageBuffer
         from kinema_ros.topics import QOS, message_type
 
+        super().__init__("test_eye")
         self._wait_for = wait_for
-        self._shutdown = rclpy.shutdown
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node("test_eye")
         images, readings = topic("gripper/image_raw"), topic("jaw/state")
         self._publisher = self.node.create_publisher(message_type(images), images.name, QOS[images.qos])
         self.readings: list = []
@@ -48,14 +44,7 @@ class Eye:
         self._service = self.node.create_client(Trigger, "jaw_tracker/calibrate_jaw")
         self._request = Trigger.Request
         self._buffer, self._shown = ImageBuffer("gripper_optical_frame"), 0
-        self._executor, self._over = EventsExecutor(), threading.Event()
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        while not self._over.is_set():
-            self._executor.spin_once(timeout_sec=0.1)
+        self.spin()
 
     def show(self, image: np.ndarray):
         """The reading that an image brings; shown again where a best-effort message was lost."""
@@ -75,12 +64,6 @@ class Eye:
         future = self._service.call_async(self._request())
         self._wait_for(future.done, what="the answer of calibrate_jaw")
         return future.result()
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self.node.destroy_node()
-        self._shutdown()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,26 +16,23 @@ from kinema.clock import now_ns
 from kinema.geometry import Pose
 from kinema.topics import CAMERAS
 
+from .spun import Spun
+
 pytestmark = pytest.mark.ros
 
 TASK = "put the apple into the yellow bucket"
 
 
-class Surroundings:
+class Surroundings(Spun):
     """Cameras, arm and jaw that stand still, and an executor that asks."""
 
     def __init__(self, wait_for) -> None:
-        import rclpy
-        from rclpy.experimental import EventsExecutor
-        from rclpy.signals import SignalHandlerOptions
-
         from kinema.topics import topic
         from kinema_ros.convert import ImageBuffer
         from kinema_ros.topics import QOS, message_type
 
-        self._wait_for, self._shutdown = wait_for, rclpy.shutdown
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node("test_surroundings")
+        super().__init__("test_surroundings")
+        self._wait_for = wait_for
         self.heard: dict[str, list] = defaultdict(list)
         self._row = lambda name: (message_type(topic(name)), name)
         self._qos = lambda name: QOS[topic(name).qos]
@@ -48,14 +44,7 @@ class Surroundings:
         self._images = np.random.default_rng(0).integers(0, 256, (len(CAMERAS), 240, 320, 3), np.uint8)
         self._requests = 0
         self.node.create_timer(0.05, self._speak)
-        self._executor, self._over = EventsExecutor(), threading.Event()
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        while not self._over.is_set():
-            self._executor.spin_once(timeout_sec=0.1)
+        self.spin()
 
     def listen(self, name: str) -> None:
         self.node.create_subscription(*self._row(name), self.heard[name].append, self._qos(name))
@@ -83,12 +72,6 @@ class Surroundings:
         self._out["policy/request"].publish(request)
         answers = lambda: [timing for timing in self.heard["policy/timing"] if timing.request == self._requests]  # noqa: E731
         return self._wait_for(answers, what=f"an answer to request {self._requests}")[0]
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self.node.destroy_node()
-        self._shutdown()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from kinema.training.scenes import Scenes
 
 SIZE, VIEWS = (48, 36), 2
 TINY = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 2, width=16, inner=32, features=8)
-PLAN = Plan(grounding.STAGE, steps=150, batch=16, seed=3, rate=5e-3, warm_up=10, save=1000, measure=1000)
+PLAN = Plan(grounding.EYES, steps=150, batch=16, seed=3, rate=5e-3, warm_up=10, save=1000, measure=1000)
 
 
 def drawn(count: int) -> Scenes:
@@ -121,15 +121,15 @@ def test_what_is_out_of_sight_teaches_nothing(pictures):
     images = batch.images.clone()
     images[:4, 1] = 77
     other = dataclasses.replace(hidden, images=images)
-    before, after = model.loss(hidden, grounding.STAGE), model.loss(other, grounding.STAGE)
+    before, after = model.loss(hidden, grounding.EYES), model.loss(other, grounding.EYES)
     assert set(before) == {"thing", "goal", "offset", "turn"}
     matched = ("thing", "goal")
     assert all(torch.equal(before[query], after[query]) and before[query].isfinite() for query in matched)
-    assert all(before[query] != model.loss(batch, grounding.STAGE)[query] for query in matched)
+    assert all(before[query] != model.loss(batch, grounding.EYES)[query] for query in matched)
     assert before["offset"] != after["offset"], "how far off a thing is, is known whatever is in sight"
     gone = torch.full_like(places, torch.nan), torch.full_like(batch.offsets, torch.nan)
     nothing = dataclasses.replace(batch, places=gone[0], offsets=gone[1])
-    assert all(loss == 0 for term, loss in model.loss(nothing, grounding.STAGE).items() if term != "turn")
+    assert all(loss == 0 for term, loss in model.loss(nothing, grounding.EYES).items() if term != "turn")
 
 
 # ---- training
@@ -148,6 +148,45 @@ def test_it_learns_where_the_named_things_are_and_says_how_often_it_is_right(pic
     assert max(before[share] for share in shares) < 0.5 and min(after[share] for share in shares) > 0.8, (before, after)
     assert before["thing_mm"] > 80 and after["thing_mm"] < 40, (before, after)
     assert before["turn_deg"] > 20 > 10 > after["turn_deg"], (before, after)
+
+
+def test_every_picture_is_taken_with_all_its_captions_however_many_it_has():
+    scenes = drawn(6)
+    lone = dataclasses.replace(
+        scenes,
+        frames=np.array([0, 0, 1, 2, 2, 2, 3, 3, 4, 5, 5, 5]),
+        texts=[f"take number {i}" for i in range(12)],
+    )
+    taken = list(Captions(lone, np.array([0, 1, 2, 5]), 0).each(portion=1))
+    assert sorted(text for batch in taken for text in batch.texts) == sorted(
+        lone.texts[i] for i in (*range(6), *range(9, 12))
+    )
+    for batch in taken:
+        number = int(batch.texts[0].split()[-1])
+        assert np.array_equal(batch.images[0], scenes.images[lone.frames[number]])
+        assert np.array_equal(batch.places[0, 0], scenes.places[number], equal_nan=True)
+
+
+def test_locating_learns_from_what_was_read_once_and_leaves_the_eyes_as_they_are(pictures, tmp_path):
+    run, captions = training(pictures, tmp_path, dataclasses.replace(PLAN, steps=60))
+    assert run.run(lambda step, piece: captions.draw(PLAN.batch, PLAN.seed, step), Watcher())
+    model = run.model.eval()
+    torch.manual_seed(0)
+    readings = grounding.read(model, captions)
+    assert len(readings) == 2 * len(captions.pictures)
+    held_out = Captions(pictures, grounding.split(pictures)[1], 0)
+    before, eyes = grounding.measured(model, held_out), model.look.eyes.state_dict()
+    eyes = {name: value.clone() for name, value in eyes.items()}
+    plan = dataclasses.replace(PLAN, stage=grounding.LOCATING, steps=400, batch=256)
+    locating = Training(model.train(), plan, Accelerator(cpu=True), tmp_path / "locate.pt", {})
+    assert locating.run(lambda step, piece: readings.draw(plan.batch, plan.seed, step), Watcher())
+    with locating.averaged():
+        after = grounding.measured(model, held_out)
+    assert after["thing_mm"] < 0.8 * before["thing_mm"], (before, after)
+    assert all(torch.equal(value, eyes[name]) for name, value in model.look.eyes.state_dict().items())
+    assert {name: after[name] for name in ("thing_0", "goal_1")} == {
+        name: before[name] for name in ("thing_0", "goal_1")
+    }
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(pictures, tmp_path):

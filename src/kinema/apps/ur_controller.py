@@ -16,8 +16,8 @@ from kinema.cell_file import Cell
 from kinema.control.rate import set_up_real_time
 from kinema.devices.virtual import VirtualArm
 from kinema.errors import ConfigError
-from kinema.virtual import ur_controller
-from kinema.virtual.ur_controller import CB3, E_SERIES, UrController
+from kinema.virtual import disturbances
+from kinema.virtual.ur_controller import CB3, DISTURBANCES, E_SERIES, UrController
 from kinema.wire import Server
 
 _PRIORITY = 45  # of SCHED_FIFO, between the cell's and the control loop's
@@ -43,7 +43,7 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
         try:
             while not stopped():
                 controller.tick()
-                ur_controller.serve(requests.receive, requests.send, controller)
+                disturbances.serve(requests, controller.disturb, DISTURBANCES)
         finally:
             requests.close()
             controller.close()

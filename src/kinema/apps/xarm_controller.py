@@ -18,7 +18,7 @@ from kinema.cell_file import Cell
 from kinema.control.rate import set_up_real_time
 from kinema.devices.virtual import VirtualArm, VirtualGripper
 from kinema.errors import ConfigError, DeviceError
-from kinema.virtual.ur_controller import DISTURB, Done
+from kinema.virtual import disturbances
 from kinema.virtual.xarm_controller import XArmController
 from kinema.virtual.xarm_controller_ports import DISTURBANCES, XArmPorts
 from kinema.wire import Server
@@ -36,18 +36,6 @@ def _connect(robot: str, folder: Path, with_jaw: bool) -> tuple[VirtualArm, Virt
         if gripper is not None:
             gripper.close()
         raise
-
-
-def _serve(requests: Server, ports: XArmPorts) -> None:
-    """Answer the requests for disturbances that have arrived."""
-    while (packet := requests.receive()) is not None:
-        try:
-            request = DISTURB.decode(packet)
-            ports.disturb(request.name)
-            answer = Done(True, DISTURBANCES[request.name])
-        except DeviceError as error:
-            answer = Done(False, str(error))
-        requests.send(DISTURB.encode(answer))
 
 
 def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
@@ -69,7 +57,7 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
         try:
             while not stopped():
                 controller.step(_SILENCE)
-                _serve(requests, ports)
+                disturbances.serve(requests, ports.disturb, DISTURBANCES)
         finally:
             requests.close()
             ports.close()

@@ -27,12 +27,6 @@ def _network(kind: Any, config: Any, folder: Path, hash: str, device: str) -> An
     return model.eval()
 
 
-@functools.lru_cache(maxsize=1)
-def _run(model: Any, folder: Path, hash: str, mode: str, backend: str, device: str, probe: Probe) -> Run:
-    act = functools.partial(probe, checkpoint.read(folder), model, mode)
-    return backends.ready(backend, hash, model, mode, act, torch.device(device))
-
-
 def network(kind: Callable[..., Model], config: type, folder: Path, device: str) -> Model:
     """The network of a checkpoint with its weights, ready to act: `kind` of its configuration, cameras and image size.
 
@@ -42,9 +36,11 @@ def network(kind: Callable[..., Model], config: type, folder: Path, device: str)
     return model
 
 
-def run(model: nn.Module, folder: Path, mode: str, backend: str, device: str, probe: Probe) -> Run:
-    """What runs a network's parts on a backend of `kinema.policies.engines.backends`.
+@functools.lru_cache(maxsize=1)
+def run(model: Any, folder: Path, hash: str, mode: str, backend: str, device: str, probe: Probe) -> Run:
+    """What runs a network's parts on a backend of `kinema.policies.engines.backends`; `hash`: the checkpoint's.
 
     Raises ConfigError for an unknown backend, EngineError for one that it can't use.
     """
-    return _run(model, folder, checkpoint.read(folder).hash, mode, backend, device, probe)
+    act = functools.partial(probe, checkpoint.read(folder), model, mode)
+    return backends.ready(backend, hash, model, mode, act, torch.device(device))

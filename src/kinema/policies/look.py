@@ -39,6 +39,8 @@ _QUIET = 0.1  # spread of noise on what is glimpsed, in training, where its own 
 # How loud each kind of number in a glimpse is: the few that say where things are must not drown in all the others.
 _LOUD = {"position": 1.0, "sure": 0.3, "told": 0.3, "rough": 0.1, "offset": 2.0, "near": 2.0, "turn": 1.0}
 _BESIDE = 0.3  # [UNIT] of an offset, by which what is near is told finely
+_LYING = 256  # width of the layer that tells how things lie
+_THERE = 0.5  # factor on what is seen somewhere, beside positions
 _SHARP = 3.0  # power of a match that is read as a position, so that a second best hardly draws it away
 
 
@@ -66,7 +68,7 @@ class LookConfig:
     width: int = 64
     inner: int = 512
     features: int = 256
-    locating: tuple[int, ...] = (256, 256, 256)
+    locating: tuple[int, ...] = (384, 384, 384)
     state: bool = True
     longest: int = 24
 
@@ -205,8 +207,8 @@ class Look(nn.Module):
         self.register_buffer("spread", torch.ones(len(loud)))
         self.state = ToolState() if config.state else None
         known = tool_state.WIDTH if config.state else 0
-        self.locate = _perceptron(3 * cameras + known, config.locating, 3)
-        self.lie = _perceptron(cameras * config.width + known, config.locating[:1], 2)
+        self.locate = _perceptron(cameras * (3 + config.width) + known, config.locating, 3)
+        self.lie = _perceptron(cameras * config.width + known, (_LYING,), 2)
         width = len(loud) + queries * config.width + known
         self.join = _perceptron(width, (config.inner,) * 2, config.features)
 
@@ -233,28 +235,32 @@ class Look(nn.Module):
                 found.append(score.flatten(2).log_softmax(dim=2).unflatten(2, score.shape[2:]))
         return found
 
-    def positions(self, match: Tensor) -> Tensor:
-        """Of each query (b, queries, 3): x and y, from -1 to 1, and how sure that is; of logarithms of shares."""
-        sharp = (_SHARP * match).flatten(2).log_softmax(dim=2).unflatten(2, match.shape[2:])
-        return torch.cat([self.position(sharp), match.flatten(2).amax(dim=2, keepdim=True).exp()], dim=2)
+    def read_off(self, place: Tensor, match: Tensor) -> Tensor:
+        """Of a camera's places (b, width, h, w) by n matches (b, n, h, w): (b, n, 3 + width).
 
-    def offsets(self, positions: Sequence[Tensor], state: Tensor) -> Tensor:
-        """How far off each query's place is, (b, queries, 3), from the tool and in its frame, in `UNIT`.
-
-        positions  of every camera, as `positions` reads them
+        x and y, from -1 to 1, how sure that is, and what is seen there.
         """
-        return self.locate(self._known(torch.cat(list(positions), dim=2), state))
+        sharp = (_SHARP * match).flatten(2).log_softmax(dim=2).unflatten(2, match.shape[2:])
+        sure = match.flatten(2).amax(dim=2, keepdim=True).exp()
+        there = torch.einsum("bqhw,bchw->bqc", match.exp(), place.float())
+        return torch.cat([self.position(sharp), sure, there], dim=2)
 
-    def there(self, place: Tensor, match: Tensor) -> Tensor:
-        """What is seen (b, queries, width) at a camera's places (b, width, h, w) that match (b, queries, h, w)."""
-        return torch.einsum("bqhw,bchw->bqc", match.exp(), place.float())
+    def offsets(self, seen: Sequence[Tensor], state: Tensor) -> Tensor:
+        """How far off what was read off every camera's places is, (b, n, 3), from the tool and in its frame, in `UNIT`.
 
-    def turns(self, there: Sequence[Tensor], state: Tensor) -> Tensor:
-        """How things lie, (b, n, 2), by what every camera sees (b, n, width) of them.
+        Where cameras contradict each other, as when one takes something else for what an arm hides from it, what is
+        seen tells which of them is right.
+        """
+        parts = [part for one in seen for part in (one[..., :3], _THERE * one[..., 3:])]
+        with torch.autocast(state.device.type, enabled=False):  # 16 bits tell metres to no millimetre
+            return self.locate(self._known(torch.cat(parts, dim=2), state))
+
+    def turns(self, seen: Sequence[Tensor], state: Tensor) -> Tensor:
+        """How things lie, (b, n, 2), by what was read off every camera's places.
 
         Cosine and sine of twice the angle of the longer side about the tool's z; 0 for what is round.
         """
-        return self.lie(self._known(torch.cat(list(there), dim=2), state))
+        return self.lie(self._known(torch.cat([one[..., 3:] for one in seen], dim=2), state))
 
     def _known(self, seen: Tensor, state: Tensor) -> Tensor:
         """What is seen (b, n, length), with the state (b, 10) where that is known."""
@@ -264,15 +270,15 @@ class Look(nn.Module):
 
     def glimpse(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, by read texts."""
-        places, seen = self.places(images), []
-        matches = self.matches(places, told)
-        positions = [self.positions(match) for match in matches]
-        there = [self.there(place, match) for place, match in zip(places, matches, strict=True)]
-        for place, read, what in zip(places, positions, there, strict=True):
-            seen += [read[..., :2], read[..., 2], what, functional.adaptive_avg_pool2d(place.float(), _ROUGH)]
-        offsets = self.offsets(positions, state)
+        places = self.places(images)
+        read = [self.read_off(*both) for both in zip(places, self.matches(places, told), strict=True)]
+        seen = []
+        for place, one in zip(places, read, strict=True):
+            rough = functional.adaptive_avg_pool2d(place.float(), _ROUGH)
+            seen += [one[..., :2], one[..., 2], one[..., 3:], rough]
+        offsets = self.offsets(read, state)
         near = offsets / (torch.linalg.vector_norm(offsets, dim=2, keepdim=True) + _BESIDE)
-        seen += [offsets, near, self.turns([what[:, :1] for what in there], state)]
+        seen += [offsets, near, self.turns([one[:, :1] for one in read], state)]
         return torch.cat([part.flatten(1) for part in seen], dim=1)
 
     def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from kinema.policies.look import QUERIES, Look, LookConfig
 from kinema.policies.pictures import signal
 from kinema.training.scenes import Scenes
 
-STAGE = "ground"
+EYES, LOCATING = "ground", "locate"  # the stages: what is where in images; then, from what eyes see, where it is
 CAPTIONS = 3  # of each picture in a batch
 
 _BLUR = 0.7  # [cells of a map] within which a match is as good
@@ -50,6 +50,27 @@ class Captioned:
         return len(self.images)
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What the eyes read off m captioned pictures: `seen` of each camera (m, queries, 3 + width), as a `Look` has it.
+
+    states (m, 10), offsets (m, queries, 3) as in `kinema.training.scenes`
+    """
+
+    seen: tuple[Tensor, ...]
+    states: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def draw(self, batch: int, seed: int, step: int) -> "Readings":
+        """The batch of a step: a function of seed and step."""
+        rows = torch.from_numpy(np.random.default_rng([seed, step, 3]).integers(0, len(self), batch))
+        rows = rows.to(self.states.device)
+        return Readings(tuple(one[rows] for one in self.seen), self.states[rows], self.offsets[rows])
+
+
 class Captions:
     """The pictures of some scenes by number, a few captions each."""
 
@@ -72,6 +93,14 @@ class Captions:
         """Every picture with its first caption and that of what is nearest: for measuring."""
         for some in np.split(self.pictures, range(portion, len(self.pictures), portion)):
             yield self.take(some, np.array([[self._of[k][0], self._near[k]] for k in some]))
+
+    def each(self, portion: int) -> Iterator[Captioned]:
+        """Every picture with all its captions."""
+        counts = np.array([len(self._of[k]) for k in self.pictures])
+        for count in np.unique(counts):
+            alike = self.pictures[counts == count]
+            for some in np.split(alike, range(portion, len(alike), portion)):
+                yield self.take(some, np.array([self._of[k] for k in some]))
 
     def take(self, pictures: NDArray[np.int64], captions: NDArray[np.int64]) -> Captioned:
         """Pictures (b,) with captions (b, n)."""
@@ -111,28 +140,33 @@ class Grounding(nn.Module):
         self.look = Look(config, cameras, image_size)
 
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
-        """The eyes, the reader and what compares them."""
-        return [{"params": look.grounded(self.look)}]
+        """The eyes, the reader and what compares them; or what locates by them."""
+        return [{"params": look.grounded(self.look) if stage == EYES else list(self.look.locate.parameters())}]
 
-    def loss(self, batch: Captioned, stage: str) -> dict[str, Tensor]:
-        """Cross entropy of each query, how far off the tool it is told to be, in `look.UNIT`, and how the thing lies.
+    def loss(self, batch: Captioned | Readings, stage: str) -> dict[str, Tensor]:
+        """Of pictures the cross entropy of each query, how far off the tool it is told to be, how the thing lies.
 
-        What is near the tool counts more. Draws come from torch's global generator.
+        Of readings how far off alone. What is near the tool counts more. Draws come from torch's global generator.
         """
+        if isinstance(batch, Readings):
+            return {"offset": _missed(self.look.offsets(batch.seen, batch.states), batch.offsets)}
         images = varied(signal(batch.images)) if self.training else signal(batch.images)
         terms: dict[str, list[Tensor]] = {query: [] for query in QUERIES}
-        places, matches = self._matches(images, batch)
+        matches, seen = self._read(images, batch)
         for match, place in zip(matches, batch.places.unbind(dim=2), strict=True):
-            error, seen = cross_entropy(match, place)
+            error, visible = cross_entropy(match, place)
             for i, query in enumerate(QUERIES):
-                terms[query].append((error[..., i] * seen[..., i]).sum() / seen[..., i].sum().clamp(min=1))
-        away, told = self._away(matches, batch)
-        counts = told * _FAR / (_FAR + torch.linalg.vector_norm(batch.offsets.nan_to_num(0.0) / look.UNIT, dim=-1))
-        others = {
-            "offset": (away * counts).sum() / counts.sum().clamp(min=1e-3),
-            "turn": _TURN * torch.linalg.vector_norm(self._turns(places, matches, batch) - batch.turns, dim=-1).mean(),
-        }
+                terms[query].append((error[..., i] * visible[..., i]).sum() / visible[..., i].sum().clamp(min=1))
+        turned = torch.linalg.vector_norm(self._turns(seen, batch) - batch.turns, dim=-1)
+        others = {"offset": _missed(self._offsets(seen, batch), batch.offsets), "turn": _TURN * turned.mean()}
         return {query: torch.stack(some).mean() for query, some in terms.items()} | others
+
+    @torch.no_grad()
+    def readings(self, batch: Captioned) -> Readings:
+        """What the eyes read off pictures that are varied, a row a caption; draws as `loss` does."""
+        _, seen = self._read(varied(signal(batch.images)), batch)
+        states = batch.states.repeat_interleave(batch.offsets.shape[1], dim=0)
+        return Readings(tuple(one.flatten(0, 1) for one in seen), states, batch.offsets.flatten(0, 1))
 
     @torch.no_grad()
     def found(self, batch: Captioned) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -142,40 +176,44 @@ class Grounding(nn.Module):
         way that a thing lies, NaN where it is nearly round.
         """
         right = []
-        places, matches = self._matches(signal(batch.images), batch)
+        matches, seen = self._read(signal(batch.images), batch)
         for match, place in zip(matches, batch.places.unbind(dim=2), strict=True):
             height, width = match.shape[-2:]
             best = match.flatten(-2).argmax(dim=-1)
             at = torch.stack([(best % width + 0.5) / width, (best // width + 0.5) / height], dim=-1) * 2 - 1
             right.append(torch.linalg.vector_norm(at - place.nan_to_num(9.0), dim=-1) < _NEAR)
-        away, told = self._away(matches, batch)
-        missed = (look.UNIT * away).masked_fill(~told, torch.nan)
-        told, lies = self._turns(places, matches, batch), batch.turns
+        away = torch.linalg.vector_norm(look.UNIT * self._offsets(seen, batch) - batch.offsets, dim=-1)
+        told, lies = self._turns(seen, batch), batch.turns
         angle = torch.atan2(told[..., 1], told[..., 0]) - torch.atan2(lies[..., 1], lies[..., 0])
         turned = torch.atan2(angle.sin(), angle.cos()).abs() / 2
         turned = turned.masked_fill(torch.linalg.vector_norm(lies, dim=-1) < _LONG, torch.nan)
-        return torch.stack(right, dim=2), batch.places.isfinite().all(dim=-1), missed, turned
+        return torch.stack(right, dim=2), batch.places.isfinite().all(dim=-1), away, turned
 
-    def _away(self, matches: Sequence[Tensor], batch: Captioned) -> tuple[Tensor, Tensor]:
-        """Distances (b, n, queries), in `look.UNIT`, from where things are told to be; and where they are somewhere."""
-        count = batch.offsets.shape[1]
-        states = batch.states.repeat_interleave(count, dim=0)
-        positions = [self.look.positions(match.flatten(0, 1)) for match in matches]
-        found = self.look.offsets(positions, states).unflatten(0, (-1, count))
-        error = found - batch.offsets.nan_to_num(0.0) / look.UNIT
-        return torch.linalg.vector_norm(error, dim=-1), batch.offsets.isfinite().all(dim=-1)
-
-    def _turns(self, places: Sequence[Tensor], matches: Sequence[Tensor], batch: Captioned) -> Tensor:
-        """How each caption's thing is told to lie, (b, n, 2)."""
-        there = [self.look.there(place, match[:, :, 0]) for place, match in zip(places, matches, strict=True)]
-        return self.look.turns(there, batch.states)
-
-    def _matches(self, images: Tensor, batch: Captioned) -> tuple[list[Tensor], list[Tensor]]:
-        """Of each camera its places (b, width, h, w), and where they match (b, n, queries, h, w)."""
+    def _read(self, images: Tensor, batch: Captioned) -> tuple[list[Tensor], list[Tensor]]:
+        """Of each camera where captions match (b, n, queries, h, w); what is read off there (b, n, queries, length)."""
         queries = self.look.read(batch.texts).unflatten(0, (len(batch), -1))
-        count, places = queries.shape[1], self.look.places(images)
-        found = self.look.matches(places, queries.flatten(1, 2))
-        return places, [match.unflatten(1, (count, len(QUERIES))) for match in found]
+        several = queries.shape[1:3]
+        places = self.look.places(images)
+        matches = self.look.matches(places, queries.flatten(1, 2))
+        seen = [self.look.read_off(*both) for both in zip(places, matches, strict=True)]
+        return [match.unflatten(1, several) for match in matches], [one.unflatten(1, several) for one in seen]
+
+    def _offsets(self, seen: Sequence[Tensor], batch: Captioned) -> Tensor:
+        """Where each caption's things are told to be, (b, n, queries, 3), in `look.UNIT`."""
+        several = batch.offsets.shape[1:3]
+        return self.look.offsets([one.flatten(1, 2) for one in seen], batch.states).unflatten(1, several)
+
+    def _turns(self, seen: Sequence[Tensor], batch: Captioned) -> Tensor:
+        """How each caption's thing is told to lie, (b, n, 2)."""
+        return self.look.turns([one[:, :, 0] for one in seen], batch.states)
+
+
+def _missed(told: Tensor, offsets: Tensor) -> Tensor:
+    """Mean distance, in `look.UNIT`, of what is told (..., 3), in that unit, from offsets [m]; NaN: there is none."""
+    somewhere = offsets.isfinite().all(dim=-1)
+    offsets = offsets.nan_to_num(0.0) / look.UNIT
+    counts = somewhere * _FAR / (_FAR + torch.linalg.vector_norm(offsets, dim=-1))
+    return (torch.linalg.vector_norm(told - offsets, dim=-1) * counts).sum() / counts.sum().clamp(min=1e-3)
 
 
 def cross_entropy(match: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,3 +249,10 @@ def measured(model: Grounding, captions: Captions, portion: int = 32) -> Mapping
         found[f"{query}_mm"] = 1e3 * float(off.nanmedian())
         found[f"{query}_close_mm"] = 1e3 * float(off.masked_fill(away[..., i] > _CLOSE, torch.nan).nanmedian())
     return found | {"turn_deg": math.degrees(float(turned.nanmedian()))}
+
+
+def read(model: Grounding, captions: Captions, portion: int = 32) -> Readings:
+    """What the eyes read off every picture with every caption; draws come from torch's global generator."""
+    parts = [model.readings(batch) for batch in captions.each(portion)]
+    seen = tuple(torch.cat(some) for some in zip(*(part.seen for part in parts), strict=True))
+    return Readings(seen, torch.cat([part.states for part in parts]), torch.cat([part.offsets for part in parts]))

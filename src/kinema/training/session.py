@@ -76,6 +76,7 @@ class Session:
         if not state.exists():
             self._prepare()
         if getattr(self.model, "still", False) and order.stage != "video":
+            torch.manual_seed(plan.seed)  # the same when it goes on
             self.windows.glimpse(self.model.eval().glimpse)
             self.model.train()
         self.training = Training(self.model, plan, accelerator, state, self._told())

@@ -180,7 +180,7 @@ class Windows:
         return len(self._steps)
 
     def glimpse(self, see: Callable[[Batch], Tensor]) -> None:
-        """Have `see` look at every moment once, as it is; batches have what it saw, and no image that nobody needs."""
+        """Have `see` look at every moment once; batches have what it saw, and no image that nobody needs."""
         rows = (
             Draw(np.arange(some.start, some.stop), *_plain(len(some), self.framing)) for some in _chunks(len(self), 64)
         )
@@ -192,7 +192,7 @@ class Windows:
         """The moments drawn, on the device."""
         rows, mine = drawn.rows, torch.from_numpy(drawn.rows).to(self._device)
         seen = self._glimpses is not None and not self.framing.frames
-        cut = torch.empty(len(rows), 1, 0, dtype=torch.uint8) if seen else self._shown(drawn)
+        cut = torch.empty(len(rows), 1, 0, dtype=torch.uint8, device=self._device) if seen else self._shown(drawn)
         return Batch(
             now=cut[:, 0],
             state=None if self._state is None else self._state[mine],

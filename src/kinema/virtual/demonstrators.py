@@ -195,13 +195,13 @@ def _fingers(opening: float) -> Array:
     return np.stack([x.ravel(), y.ravel(), np.full(x.size, GRIPPER.tip)], axis=1)
 
 
-def _aside(style: Style, rng: np.random.Generator) -> tuple[Pose, Pose]:
+def _aside(style: Style, rng: np.random.Generator) -> list[Pose]:
     """How far a tool is off where it should be, when it comes in front of a thing and when it is near it."""
     off, turn = style.aim_spread
-    return tuple(
+    return [
         Pose.from_rotvec([*part * off * rng.standard_normal(2), 0.0], [0.0, 0.0, part * turn * rng.standard_normal()])
         for part in (1.0, 0.5)
-    )  # type: ignore[return-value]
+    ]
 
 
 def _closed(width: float, force: float) -> float:

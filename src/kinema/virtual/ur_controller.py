@@ -9,8 +9,6 @@ The arm behind it is anything with the `Arm` protocol, in kinema the MuJoCo cell
 import logging
 import re
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,7 +22,6 @@ from kinema.virtual.controller_ports import Connection, Port
 from kinema.virtual.ur_controller_dashboard import Dashboard
 from kinema.virtual.ur_controller_program import Installation, Program
 from kinema.virtual.ur_controller_rtde import Rtde, Value, Version
-from kinema.wire import Codec
 
 E_SERIES: Version = (5, 26, 0, 0)
 CB3: Version = (3, 15, 8, 106339)
@@ -49,23 +46,6 @@ _BRAKE = ArmCommand(CommandKind.BRAKE, np.empty(0))
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Disturb:
-    """Break something, or mend it: see `DISTURBANCES`."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What became of a Disturb."""
-
-    success: bool
-    message: str
-
-
-DISTURB = Codec(Disturb, Done)
 
 DISTURBANCES = {
     "cut": "every connection ends; new ones are welcome",
@@ -343,15 +323,3 @@ class UrController:
 
 def _pose_vector(T: Pose) -> Array:
     return np.concatenate([T.position, T.rotvec])
-
-
-def serve(receive: Callable[[], bytes | None], send: Callable[[bytes], object], controller: UrController) -> None:
-    """Answer the requests for disturbances that have arrived."""
-    while (packet := receive()) is not None:
-        try:
-            request = DISTURB.decode(packet)
-            controller.disturb(request.name)
-            answer = Done(True, DISTURBANCES[request.name])
-        except DeviceError as error:
-            answer = Done(False, str(error))
-        send(DISTURB.encode(answer))

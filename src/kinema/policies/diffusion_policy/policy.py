@@ -89,7 +89,7 @@ def load(folder: Path, seed: int = 0, device: str = "cpu", backend: str = backen
     Raises CheckpointError, ConfigError for an unknown backend, EngineError for one that it can't use.
     """
     facts, model = checkpoint.read(folder), network(folder, device)
-    return DiffusionPolicy(facts, model, seed, loading.run(model, folder, MODE, backend, device, probe))
+    return DiffusionPolicy(facts, model, seed, loading.run(model, folder, facts.hash, MODE, backend, device, probe))
 
 
 def network(folder: Path, device: str = "cpu") -> DiffusionPolicyModel:

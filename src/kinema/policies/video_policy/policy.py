@@ -155,7 +155,8 @@ def load(
     if mode not in facts.latency:
         raise ConfigError(f"{NAME} has no mode {mode!r}; allowed: {', '.join(facts.latency)}")
     model = network(folder, device)
-    return VideoPolicy(facts, model, mode, seed, loading.run(model, folder, mode, backend, device, probe))
+    run = loading.run(model, folder, facts.hash, mode, backend, device, probe)
+    return VideoPolicy(facts, model, mode, seed, run)
 
 
 def network(folder: Path, device: str = "cpu") -> VideoPolicyModel:
