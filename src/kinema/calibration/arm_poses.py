@@ -1,0 +1,178 @@
+"""Poses that an arm takes by itself for a calibration: which, in which order, and the jogs that lead there. Pure.
+
+Hand-eye and its kin need rotations about axes that differ (Tsai and Lenz 1989: the error falls with the angle between
+the axes, and with the angles turned by). The poses turn the tool about a pivot: what its camera looks at, or the TCP.
+"""
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import qmc
+
+from kinema.control.messages import State
+from kinema.errors import CalibrationError
+from kinema.geometry import Array, Pose, distance, mean_pose, pose_error, so3_exp
+
+Reachable = Callable[[Pose, Pose], bool]  # whether the arm can go straight from one T_base_tcp to another one
+
+_CANDIDATES = 8  # for each pose that is wanted
+_LEVER = 0.3  # [m] by which a rotation counts as a way
+_TRIES = 3  # jogs to one pose; what counts afterwards is where the arm is, not where it should be
+_NEAR = (0.005, 0.02)  # [m, rad] from its goal the arm has arrived
+_LONGEST = 8.0  # [s] of one jog; the executor takes 10
+_WINDOW, _FULL = 0.4, 0.9  # [s] of rest, and the share of it that must have been heard
+_SILENT = 0.2  # [s] without a pose: nobody knows where the arm is
+_STILL = (0.0003, 0.001)  # [m, rad] from the first half's mean to the second's: the arm rests
+_NOISE = (0.003, 0.010)  # [m, rad] from the mean that one pose may lie
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far the poses lie apart.
+
+    tilt   [rad] the most that the tool's z axis leans, to all sides
+    turn   [rad] the most that it turns about that axis, either way
+    shift  [m] the most that the pivot moves along each axis of the tool, either way
+    """
+
+    tilt: float = math.radians(35)
+    turn: float = math.radians(60)
+    shift: float = 0.05
+
+
+SPREAD = Spread()
+
+
+def _candidates(T_base_tcp: Pose, pivot: Array, count: int, spread: Spread) -> Iterator[Pose]:
+    """Evenly spread by Halton's sequence, the same ones each time."""
+    for lean, side, turn, *shift in qmc.Halton(6, scramble=False).random(count + 1)[1:]:
+        angle, heading = spread.tilt * math.sqrt(lean), 2 * math.pi * side
+        tilted = so3_exp(angle * np.array([math.cos(heading), math.sin(heading), 0.0]))
+        turned = so3_exp(np.array([0.0, 0.0, spread.turn * (2 * turn - 1)]))
+        moved = pivot + spread.shift * (2 * np.array(shift) - 1)
+        R = tilted @ turned
+        yield T_base_tcp @ Pose(moved - R @ pivot, R)
+
+
+def _way(T_base_a: Pose, T_base_b: Pose) -> float:
+    moved, turned = distance(T_base_a, T_base_b)
+    return moved + _LEVER * turned
+
+
+def plan(
+    T_base_tcp: Pose, pivot: ArrayLike, count: int, reachable: Reachable, spread: Spread = SPREAD
+) -> tuple[Pose, ...]:
+    """`count` poses T_base_tcp around the present one that can be reached from it, the next near the one before.
+
+    `pivot` (3,) [m] is the point of the tool's frame that they turn about. Raises CalibrationError where the arm can
+    take fewer.
+    """
+    candidates = _candidates(T_base_tcp, np.asarray(pivot, float), _CANDIDATES * count, spread)
+    free = list(itertools.islice(filter(partial(reachable, T_base_tcp), candidates), count))
+    if len(free) < count:
+        raise CalibrationError(
+            f"the arm can take {len(free)} of {count} poses around where it stands; begin further from the ends of its "
+            "workspace and its joints, or take the samples by hand"
+        )
+    ordered = [T_base_tcp]
+    while free:
+        nearest = min(free, key=partial(_way, ordered[-1]))
+        free = [pose for pose in free if pose is not nearest]
+        ordered.append(nearest)
+    return tuple(ordered[1:])
+
+
+# ---- going there
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Go:
+    """A jog: `twist` (6,) [m/s, rad/s] in base_link axes for `duration` [s]."""
+
+    twist: Array
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A sample of the pose with this number is due."""
+
+    number: int
+
+
+def _jog(T_base_tcp: Pose, T_base_goal: Pose, speed: tuple[float, float]) -> Go:
+    """Straight to the goal, or as far as the longest jog leads."""
+    error = pose_error(T_base_tcp, T_base_goal)
+    duration = max(float(np.linalg.norm(error[:3])) / speed[0], float(np.linalg.norm(error[3:])) / speed[1])
+    return Go(error / duration, min(duration, _LONGEST))
+
+
+class Tour:
+    """Leads the arm from goal to goal; `next` is asked again and again, and says what is to be done now.
+
+    `speed` [m/s, rad/s] of the jogs. `number` counts the goals that are done.
+    """
+
+    def __init__(self, goals: Sequence[Pose], speed: tuple[float, float]) -> None:
+        self.goals = tuple(goals)
+        self.number = 0
+        self._speed = speed
+        self._tries = 0
+        self._until = -math.inf  # [s] when the jog under way should be over
+
+    @property
+    def over(self) -> bool:
+        return self.number == len(self.goals)
+
+    def next(self, now: float, state: State, T_base_tcp: Pose | None) -> Go | Take | None:
+        """`now` [s] of any clock; `T_base_tcp` where the arm is at rest, None while it isn't.
+
+        None: wait. Raises CalibrationError once the executor does not obey any more.
+        """
+        if state not in (State.READY, State.EXECUTING):
+            raise CalibrationError(
+                f"the executor is {state.name}, poses {self.number + 1}..{len(self.goals)} of {len(self.goals)} are left "
+                "out; bring it to READY and begin anew"
+            )
+        if self.over or state is State.EXECUTING or now < self._until or T_base_tcp is None:
+            return None
+        goal = self.goals[self.number]
+        moved, turned = distance(T_base_tcp, goal)
+        if self._tries == _TRIES or (moved < _NEAR[0] and turned < _NEAR[1]):
+            self.number, self._tries = self.number + 1, 0
+            return Take(self.number - 1)
+        go = _jog(T_base_tcp, goal, self._speed)
+        self._tries += 1
+        self._until = now + go.duration
+        return go
+
+
+class Rest:
+    """Whether the arm is at rest, and where: the poses of the last moment."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, Pose]] = deque()
+
+    def take(self, now: float, T_base_tcp: Pose) -> None:
+        """A measured pose at `now` [s]."""
+        self._recent.append((now, T_base_tcp))
+        while now - self._recent[0][0] > _WINDOW:
+            self._recent.popleft()
+
+    def pose(self, now: float) -> Pose | None:
+        """The mean of the last moment; None where that is too short, too long ago, or the arm moved in it."""
+        if not self._recent or now - self._recent[-1][0] > _SILENT:
+            return None
+        if self._recent[-1][0] - self._recent[0][0] < _WINDOW * _FULL:
+            return None
+        poses = [pose for _, pose in self._recent]
+        mean, half = mean_pose(poses), len(poses) // 2
+        crept = np.array(distance(mean_pose(poses[:half]), mean_pose(poses[half:])))
+        gaps = np.array([distance(mean, pose) for pose in poses])
+        return mean if (crept < _STILL).all() and (gaps < _NOISE).all() else None

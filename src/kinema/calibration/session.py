@@ -1,0 +1,277 @@
+"""What a calibration session may do when: IDLE, COLLECTING, SOLVED. Pure.
+
+    IDLE -- start --> COLLECTING -- solve --> SOLVED -- accept --> IDLE
+                       ^      |                 |
+                       |      +---- cancel -----+--> IDLE
+                       +---- capture, undo -----+
+
+One session at a time. Every refusal is a CalibrationError that names the state and what is allowed. Samples are
+numbered from 1 in the order in which they stand; solvers name outliers by these numbers.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from kinema.calibration.boards import Board, Corners
+from kinema.calibration.bundle import CalibrationFile
+from kinema.calibration.latency import Motion
+from kinema.errors import CalibrationError
+from kinema.geometry import Array, Pose
+from kinema.interfaces import TrackedPose
+from kinema.topics import CAMERAS
+
+SIDES = tuple(name for name in CAMERAS if name != "gripper")
+MOVERS = ("arm", "jaw", "tracker")  # what has a latency beside the cameras
+
+_MOST = 200  # samples of one session
+_FARTHEST = 10.0  # [m] that two cameras may be apart
+
+
+class Phase(enum.IntEnum):
+    """As in kinema_interfaces/CalibrationState."""
+
+    IDLE = 0
+    COLLECTING = 1
+    SOLVED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One thing that a session calibrates.
+
+    devices   how many it is about, `allowed` which
+    needs     what every sample must hold, by the names of Sample's fields
+    service   of another node, which takes the samples, solves and saves; '' where the session does
+    about     the arm's automatic poses turn about 'view', what its camera looks at, or about its 'tcp'; '': there are
+              none
+    how       what a person does for a sample
+    """
+
+    what: str
+    devices: int
+    allowed: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    service: str = ""
+    about: str = ""
+    how: str = ""
+
+    def shows_board(self, devices: Sequence[str]) -> bool:
+        """Whether a board has to be seen."""
+        return "corners" in self.needs or ("motions" in self.needs and not set(devices) <= {"arm", "jaw"})
+
+
+_SHOW = "show the board at all distances and tilts, into every corner of the picture, and hold it still"
+_HELD = "the arm holds the board, tilt it about all axes in view of the camera, and come to rest"
+
+KINDS = {
+    kind.what: kind
+    for kind in (
+        Kind("intrinsics", 1, CAMERAS, ("corners",), how=_SHOW),
+        Kind("fisheye", 1, CAMERAS, ("corners",), how=_SHOW),
+        Kind("stereo", 2, CAMERAS, ("corners",), how=f"{_SHOW}, both cameras seeing it"),
+        Kind(
+            "hand_eye", 1, ("gripper",), ("corners", "T_base_tcp"), about="view",
+            how="the board lies fast, look at it with the arm from all sides, turned about all axes, and come to rest",
+        ),
+        Kind("eye_on_base", 1, SIDES, ("corners", "T_base_tcp"), about="tcp", how=_HELD),
+        Kind(
+            "tool_mount", 1, ("gripper",), ("corners", "tracked"),
+            how="the board lies fast, look at it with the handheld gripper from all sides, and hold each still",
+        ),
+        Kind("tracker_world", 1, ("tracker",), ("tracked",), how="lay the gripper into its dock, and leave it at rest"),
+        Kind("dock", 1, ("tracker",), ("T_base_tcp",), how="guide the arm's gripper into the dock, anew each time"),
+        Kind(
+            "payload", 1, ("arm",), ("wrench", "T_base_tcp"), about="tcp",
+            how="nothing touches the gripper, turn it about all axes, and come to rest",
+        ),
+        Kind("jaw", 1, ("jaw",), service="jaw_tracker/calibrate_jaw", how="close the jaw, open it to its stop, solve"),
+        Kind(
+            "load_cell", 1, ("load_cell",), service="load_cell/calibrate",
+            how="nothing on it first, then known masses up and down again, solve with nothing on it",
+        ),
+        Kind(
+            "latency", 1, (*CAMERAS, *MOVERS), ("motions",),
+            how="move it fast, unevenly, to and fro for ten seconds; a camera or a tracker in view of the board",
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sample:
+    """What was measured at one moment; empty or None is what nobody asked for or was not there.
+
+    stamp_ns     of the (first camera's) picture [Kinema time]
+    corners      of the board, by camera
+    T_base_tcp   the arm's pose, at rest
+    tracked      the tracker's samples of the last moment, at rest
+    wrench       (6,) [N, N m] as the arm measures it at the TCP, in base_link axes
+    load         [kg] on the load cell
+    motions      for a latency: the reference, and what the device made of it
+    """
+
+    stamp_ns: int
+    corners: Mapping[str, Corners] = field(default_factory=dict)
+    T_base_tcp: Pose | None = None
+    tracked: tuple[TrackedPose, ...] = ()
+    wrench: Array | None = None
+    load: float | None = None
+    motions: tuple[Motion, Motion] | None = None
+
+    def lacks(self, kind: Kind, devices: Sequence[str]) -> list[str]:
+        """What a session of this kind needs and is not here."""
+        missing = [
+            f"the board in {camera}" for camera in devices if "corners" in kind.needs and camera not in self.corners
+        ]
+        for name in kind.needs:
+            value = getattr(self, name)
+            if name != "corners" and (value is None or value == ()):
+                missing.append(name)
+        return missing
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What a solver made of the samples.
+
+    files     to be saved, by their names in the calibration folder
+    outliers  numbers of samples that were left out
+    report    for a person, some lines: the numbers, how sure they are, and plain OpenCV's beside them
+    """
+
+    files: Mapping[str, CalibrationFile]
+    outliers: tuple[int, ...]
+    report: str
+
+    @property
+    def unusable(self) -> str:
+        """Why it must not be accepted, '' if it may."""
+        return "; ".join(f"{name}: {why}" for name, value in self.files.items() if (why := value.unusable()))
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is being calibrated; every verb returns the next one or raises CalibrationError.
+
+    devices  cameras, or what else it is about, in the order that was asked for
+    apart    [m] between the two cameras of a stereo session by a tape measure
+    message  the last thing worth saying
+    """
+
+    phase: Phase = Phase.IDLE
+    what: str = ""
+    devices: tuple[str, ...] = ()
+    board: Board | None = None
+    apart: float = 0.0
+    samples: tuple[Sample, ...] = ()
+    solution: Solution | None = None
+    message: str = "waiting for start_session"
+
+    @property
+    def kind(self) -> Kind:
+        """Of the running session."""
+        self._running("asked for")
+        return KINDS[self.what]
+
+    def start(self, what: str, devices: Sequence[str], board: str, apart: float = 0.0) -> "Session":
+        """Begin; the board's name and `apart` [m] are looked at where they are needed."""
+        if self.phase is not Phase.IDLE:
+            raise CalibrationError(f"{self._state()}: accept or cancel it before another one starts")
+        kind = KINDS.get(what)
+        if kind is None:
+            raise CalibrationError(f"what is {what!r}; allowed: {', '.join(KINDS)}")
+        chosen = tuple(devices) or (kind.allowed if len(kind.allowed) == kind.devices else ())
+        wrong = [name for name in chosen if name not in kind.allowed]
+        if wrong or len(chosen) != kind.devices or len(set(chosen)) < len(chosen):
+            raise CalibrationError(
+                f"{what} of {', '.join(chosen) or 'nothing'}; allowed: {kind.devices} of {', '.join(kind.allowed)}"
+            )
+        if what == "stereo" and not 0.0 < apart <= _FARTHEST:
+            raise CalibrationError(
+                f"apart is {apart:g} m; allowed is 0 < apart <= {_FARTHEST:g} m, the distance of the two lenses by a "
+                "tape measure: nothing else tells a board of another size"
+            )
+        return Session(
+            phase=Phase.COLLECTING,
+            what=what,
+            devices=chosen,
+            board=Board.parse(board) if kind.shows_board(chosen) else None,
+            apart=apart,
+            message=f"{what} of {', '.join(chosen)}: {kind.how}",
+        )
+
+    def may_capture(self) -> None:
+        """Raises CalibrationError naming the state."""
+        self._running("captured")
+        if len(self.samples) >= _MOST:
+            raise CalibrationError(f"{self._state()}: allowed are {_MOST}; solve, or undo some")
+
+    def capture(self, sample: Sample) -> "Session":
+        """One more; what was solved is solved no longer."""
+        self.may_capture()
+        if missing := sample.lacks(self.kind, self.devices):
+            raise CalibrationError(f"{self._state()}: not captured, it lacks {', '.join(missing)}; {self.kind.how}")
+        return self._collect((*self.samples, sample), f"sample {len(self.samples) + 1} is captured")
+
+    def undo(self, number: int = 0) -> "Session":
+        """Without the sample of this number, 0 the last one; those after it move up by one."""
+        self._running("undone")
+        count = len(self.samples)
+        if not 0 <= number <= count or count == 0:
+            allowed = f"allowed: 1..{count}, 0 the last" if count else "there is none"
+            raise CalibrationError(f"{self._state()}: sample {number} cannot be undone; {allowed}")
+        gone = number or count
+        return self._collect((*self.samples[: gone - 1], *self.samples[gone:]), f"sample {gone} is undone")
+
+    def may_solve(self) -> None:
+        """Raises CalibrationError naming the state."""
+        self._running("solved")
+        if self.phase is Phase.SOLVED:
+            raise CalibrationError(f"{self._state()}: accept it, capture more, undo some, or cancel")
+        if not self.samples and self.kind.needs:
+            raise CalibrationError(f"{self._state()}: there is nothing to solve; {self.kind.how}")
+
+    def solve(self, solution: Solution) -> "Session":
+        """Take note of what a solver found; where that is not good enough, more samples may make it so."""
+        self.may_solve()
+        verdict = f"NOT ACCEPTABLE, {why}" if (why := solution.unusable) else "accept it, or capture more"
+        return replace(self, phase=Phase.SOLVED, solution=solution, message=f"{solution.report}\n{verdict}")
+
+    def may_accept(self) -> Solution:
+        """What is to be saved; raises CalibrationError naming the state, or why it is not good enough."""
+        if self.solution is None:
+            raise CalibrationError(f"{self._state()}: there is no result to accept; solve first")
+        if why := self.solution.unusable:
+            raise CalibrationError(
+                f"{self._state()}: not accepted, {why}; capture more samples, undo bad ones, or cancel"
+            )
+        return self.solution
+
+    def finish(self, message: str) -> "Session":
+        """The result is saved, by this node or by the one that `kind.service` belongs to."""
+        self._running("finished")
+        return Session(message=message)
+
+    def cancel(self) -> "Session":
+        """Throw the samples away; nothing is saved."""
+        self._running("cancelled")
+        return Session(
+            message=f"{self.what} of {', '.join(self.devices)} is cancelled, {len(self.samples)} samples gone"
+        )
+
+    def refused(self, why: str) -> "Session":
+        """Take note of what was not done, for the person who asked."""
+        return replace(self, message=f"REFUSED: {why}")
+
+    def _collect(self, samples: tuple[Sample, ...], message: str) -> "Session":
+        return replace(self, phase=Phase.COLLECTING, samples=samples, solution=None, message=message)
+
+    def _running(self, verb: str) -> None:
+        if self.phase is Phase.IDLE:
+            raise CalibrationError(f"{self._state()}: nothing is there to be {verb}; call start_session")
+
+    def _state(self) -> str:
+        if self.phase is Phase.IDLE:
+            return "the state is IDLE"
+        return f"the state is {self.phase.name} ({self.what} of {', '.join(self.devices)}, {len(self.samples)} samples)"

@@ -1,0 +1,122 @@
+"""Poses that the arm takes by itself: as many as asked for, about differing axes, near one another, and reached."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from kinema.calibration.arm_poses import SPREAD, Go, Rest, Take, Tour, plan
+from kinema.control.messages import State
+from kinema.errors import CalibrationError
+from kinema.geometry import Pose, distance, pose_error, so3_exp, so3_log
+
+START = Pose(np.array([0.5, 0.0, 0.35]), so3_exp(np.array([math.pi - 0.2, 0.0, 0.0])))
+SPEED = (0.1, 0.5)
+
+
+def everywhere(T_base_a: Pose, T_base_b: Pose) -> bool:
+    return True
+
+
+def test_the_poses_turn_about_the_pivot_and_their_axes_differ():
+    pivot = np.array([0.0, -0.04, 0.3])
+    poses = plan(START, pivot, 15, everywhere)
+    assert len(poses) == 15
+    target = START.apply(pivot)
+    assert max(np.abs(pose.apply(pivot) - target).max() for pose in poses) <= SPREAD.shift * math.sqrt(3)
+    turns = np.array([so3_log(START.rotation.T @ pose.rotation) for pose in poses])
+    assert np.linalg.svd(turns / np.linalg.norm(turns, axis=1)[:, None], compute_uv=False)[-1] > 0.5
+    assert np.linalg.norm(turns, axis=1).max() > math.radians(40)
+
+
+@given(st.integers(1, 30), st.floats(0.0, 0.5))
+def test_no_pose_leans_or_turns_further_than_the_spread_says(count, depth):
+    for pose in plan(START, [0.0, 0.0, depth], count, everywhere):
+        R = START.rotation.T @ pose.rotation
+        assert math.acos(np.clip(R[2, 2], -1.0, 1.0)) <= SPREAD.tilt + 1e-9
+
+
+def test_the_next_pose_is_near_the_one_before():
+    poses = [START, *plan(START, np.zeros(3), 20, everywhere)]
+    ways = [distance(a, b)[1] for a, b in itertools.pairwise(poses)]
+    assert np.mean(ways) < 0.8 * np.mean([distance(a, b)[1] for a in poses for b in poses if a is not b])
+
+
+def test_only_what_can_be_reached_is_chosen_and_too_little_is_refused():
+    poses = plan(START, np.zeros(3), 10, lambda a, b: b.position[0] > 0.5)
+    assert all(pose.position[0] > 0.5 for pose in poses)
+    with pytest.raises(CalibrationError, match="the arm can take 0 of 10 poses"):
+        plan(START, np.zeros(3), 10, lambda a, b: False)
+
+
+class Arm:
+    """Obeys jogs, with an error at each one's end; may be kept from moving."""
+
+    def __init__(self, error: float) -> None:
+        self.T, self.state, self.now = START, State.READY, 0.0
+        self._error = np.array([error, -error, error, error, 0.0, 0.0])
+        self._go: tuple[float, Go] | None = None
+
+    def go(self, go: Go) -> None:
+        assert np.linalg.norm(go.twist[:3]) < SPEED[0] + 1e-9 and np.linalg.norm(go.twist[3:]) < SPEED[1] + 1e-9
+        self._go, self.state = (self.now + go.duration, go), State.EXECUTING
+
+    def wait(self) -> None:
+        self.now += 0.1
+        if self._go and self.now >= self._go[0]:
+            step = self._go[1].twist * self._go[1].duration + self._error
+            self.T = Pose(self.T.position + step[:3], so3_exp(step[3:]) @ self.T.rotation)
+            self._go, self.state = None, State.READY
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.0, 0.02))
+def test_the_tour_takes_every_sample_once_at_rest_and_near_its_pose(error):
+    goals = plan(START, np.zeros(3), 6, everywhere)
+    arm, tour, taken = Arm(error), Tour(goals, SPEED), []
+    while not tour.over and arm.now < 600:
+        match tour.next(arm.now, arm.state, arm.T if arm.state is State.READY else None):
+            case Go() as go:
+                arm.go(go)
+            case Take(number):
+                taken.append(number)
+                gap = pose_error(arm.T, goals[number])
+                assert np.linalg.norm(gap[:3]) < 0.005 + 2 * error
+        arm.wait()
+    assert taken == list(range(6)) and tour.number == 6
+    assert tour.next(arm.now, arm.state, arm.T) is None
+
+
+def test_a_pose_that_cannot_be_reached_is_taken_where_the_arm_is():
+    arm, tour = Arm(0.0), Tour([Pose(START.position + np.array([1.0, 0.0, 0.0]), START.rotation)], SPEED)
+    for tries in range(3):
+        assert isinstance(tour.next(100.0 * tries, State.READY, arm.T), Go)
+    assert tour.next(300.0, State.READY, arm.T) == Take(0)
+
+
+def test_a_tour_waits_for_rest_and_ends_where_the_executor_has_stopped():
+    tour = Tour([START], SPEED)
+    assert tour.next(0.0, State.READY, None) is None and tour.next(0.0, State.EXECUTING, START) is None
+    with pytest.raises(CalibrationError, match=r"the executor is STOPPED, poses 1\.\.1 of 1"):
+        tour.next(0.0, State.STOPPED, START)
+
+
+def test_rest_is_seen_through_the_arm_s_noise_and_motion_is_not_rest():
+    generator, still, slow = np.random.default_rng(0), Rest(), Rest()
+    for k in range(100):
+        noise = 0.0003 * generator.standard_normal(3)
+        still.take(k / 100, Pose(START.position + noise, START.rotation))
+        slow.take(k / 100, Pose(START.position + noise + [0.01 * k / 100, 0.0, 0.0], START.rotation))
+    assert slow.pose(1.0) is None
+    assert np.abs(still.pose(1.0).position - START.position).max() < 0.0003
+    assert still.pose(1.5) is None, "it has said nothing for half a second"
+
+
+def test_an_arm_that_was_heard_for_too_short_a_time_is_not_known_to_rest():
+    rest = Rest()
+    assert rest.pose(0.0) is None
+    for k in range(10):
+        rest.take(k / 100, START)
+    assert rest.pose(0.1) is None
