@@ -250,6 +250,53 @@ def test_a_measured_anchor_that_trails_the_plan_neither_stretches_nor_bends_it(a
         assert deck.tick().reference.twist[0] == pytest.approx(0.003 * 30, rel=1e-6)
 
 
+# ---- doubts
+
+
+def test_a_doubted_chunk_is_played_on_while_another_one_is_asked_for() -> None:
+    deck = Deck()
+    deck.until_request()
+    deck.give(chunk(deck.t_ns))
+    for _ in range(50):  # 0.1 s: three steps of the eight after which it would ask
+        deck.tick()
+    assert deck.player.request is None
+    assert deck.player.replan(1, deck.t_ns)
+    deck.tick()
+    request, playing = deck.player.request, deck.player.playing
+    assert request.not_before_ns == deck.t_ns and playing.chunk.id == 1 and playing.step < 7
+    assert not deck.player.replan(1, deck.t_ns), "it was doubted before"
+    assert deck.player.request is request
+    goal = playing.path.reference(playing.s, 1.0, 0.0).pose
+    deck.give(replace(chunk(deck.t_ns, T_base_tcp_t0=goal), id=2), goal=goal)
+    for _ in range(50):
+        deck.tick()
+    assert deck.player.request is None, "the new chunk is not doubted"
+
+
+def test_only_an_observation_from_before_what_was_seen_is_not_waited_for() -> None:
+    for seen, again in ((-0.01, False), (0.01, True)):
+        deck = Deck()
+        deck.until_request()
+        deck.give(chunk(deck.t_ns))
+        deck.until_request()
+        request = deck.player.request
+        for _ in range(30):  # its chunk is being thought
+            deck.tick()
+        assert deck.player.replan(1, request.not_before_ns + round(seen * 1e9))
+        deck.tick()
+        assert (deck.player.request.id > request.id) is again
+
+
+def test_a_doubt_about_another_chunk_says_nothing_new() -> None:
+    deck = Deck()
+    assert not deck.player.replan(1, 0), "nothing is being played"
+    deck.until_request()
+    deck.give(chunk(deck.t_ns))
+    deck.tick()
+    assert not deck.player.replan(7, deck.t_ns)
+    assert deck.player.request is None
+
+
 # ---- refusals
 
 

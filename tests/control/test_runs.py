@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinema.control.messages import Mode, PlayChunk, StartPolicy, State
+from kinema.control.messages import Hold, Mode, PlayChunk, Replan, StartPolicy, State
 from kinema.control.settings import ControlSettings, Execution
 
 SETTINGS = ControlSettings(execution=replace(Execution(), max_age=1.0, settle_time=0.02))
@@ -46,6 +46,42 @@ def test_a_run_asks_again_after_as_many_steps_as_it_was_told(rig) -> None:
     cell.tick(PlayChunk(cell.chunk(WAY), cell.last.request.id))
     asked(cell)
     assert max(played(cell)) == 2
+
+
+def test_replanning_in_stop_and_go_drops_the_rest_and_looks_again_at_rest(rig) -> None:
+    cell = begin(rig)
+    before = cell.last.request.id
+    cell.tick(PlayChunk(cell.chunk(WAY), before))
+    cell.run(0.3)
+    cell.tick(Replan(1, cell.t_ns, "the mug has moved"))
+    assert cell.last.state is State.HOLDING and cell.said("replanned") == ["replanned : the mug has moved"]
+    left = {event.data["step"] for event in cell.events if event.kind == "step_dropped" and "moved" in event.text}
+    assert left and left.isdisjoint(played(cell))
+    assert asked(cell) > before
+    cell.tick(Replan(1, cell.t_ns, "the mug has moved"))
+    assert len(cell.said("replanned")) == 1, "that chunk isn't played any more"
+    cell.tick(PlayChunk(cell.chunk(WAY), cell.last.request.id))
+    assert cell.last.state is State.EXECUTING, "the run goes on"
+
+
+def test_replanning_in_overlap_neither_stops_nor_ends_the_run(rig) -> None:
+    cell = begin(rig, mode=Mode.OVERLAP)
+    before = cell.last.request.id
+    cell.tick(PlayChunk(cell.chunk(WAY), before))
+    cell.run(0.1)
+    cell.tick(Replan(1, cell.t_ns, "a hand is in the way"))
+    assert cell.last.state is State.EXECUTING and cell.last.chunk == 1
+    assert cell.tick().request.id > before
+    assert max(played(cell)) < Execution().replan_steps - 1, "it was asked for early"
+
+
+def test_holding_ends_the_run_and_nothing_asks_again(rig) -> None:
+    cell = begin(rig)
+    cell.tick(PlayChunk(cell.chunk(WAY), cell.last.request.id))
+    cell.run(0.2)
+    cell.tick(Hold("what is seen is not what was imagined"))
+    assert cell.last.state is State.READY
+    assert cell.run(1.0).request is None
 
 
 def test_nothing_moves_before_somebody_has_approved(rig) -> None:

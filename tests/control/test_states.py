@@ -19,6 +19,7 @@ from kinema.control.messages import (
     Order,
     PlayChunk,
     RejectObservation,
+    Replan,
     Reset,
     StartPolicy,
     State,
@@ -42,6 +43,7 @@ def order(kind: type) -> Order:
         StartPolicy: StartPolicy(Mode.OVERLAP, 1.0, uses_force=False),
         PlayChunk: PlayChunk(chunk, 0),
         RejectObservation: RejectObservation(0, "test"),
+        Replan: Replan(1, 0, "test"),
         StopPolicy: StopPolicy("test"),
     }
     return made[kind]

@@ -28,6 +28,7 @@ from kinema.control.messages import (
     Order,
     PlayChunk,
     RejectObservation,
+    Replan,
     Reset,
     StartPolicy,
     State,
@@ -66,10 +67,12 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.EXECUTING, MoveJaw): _S.EXECUTING,
     (_S.EXECUTING, PlayChunk): _S.EXECUTING,
     (_S.EXECUTING, RejectObservation): _S.EXECUTING,
+    (_S.EXECUTING, Replan): _S.EXECUTING,
     (_S.HOLDING, Hold): _S.READY,
     (_S.HOLDING, StopPolicy): _S.READY,
     (_S.HOLDING, PlayChunk): _S.EXECUTING,
     (_S.HOLDING, RejectObservation): _S.HOLDING,
+    (_S.HOLDING, Replan): _S.HOLDING,
     (_S.FAULT, Hold): _S.FAULT,
     (_S.FAULT, StopPolicy): _S.FAULT,
     (_S.FAULT, Reset): _S.IDLE,
@@ -270,6 +273,8 @@ class Controller:
                 self._play(order, leads_to)
             case RejectObservation():
                 self._player.refused(order.request)
+            case Replan():
+                self._replan(order)
             case MoveJaw():
                 self._move_jaw(order)
             case Freedrive(on=False):
@@ -338,6 +343,13 @@ class Controller:
                 self._refuse_motion(str(refusal))
             return
         self._enter(leads_to, f"chunk {chunk.id}")
+
+    def _replan(self, order: Replan) -> None:
+        if not self._player.replan(order.chunk, order.seen_ns):
+            return
+        self._tell("replanned", order.reason, chunk=order.chunk)
+        if self._player.stop_and_go:
+            self._refuse_motion(order.reason)
 
     # ---- motion
 

@@ -123,8 +123,32 @@ class RejectObservation:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Replan:
+    """What chunk `chunk` imagined for `seen_ns` is not what was seen then: ask for another observation at once.
+
+    In overlap the chunk plays on until the next one joins; in stop and go the rest of it is dropped. Once for each
+    chunk; about another one than is being played it says nothing new.
+    """
+
+    chunk: int
+    seen_ns: int
+    reason: str
+
+
 Order = (
-    Enable | Hold | Reset | Home | Jog | Freedrive | MoveJaw | StartPolicy | StopPolicy | PlayChunk | RejectObservation
+    Enable
+    | Hold
+    | Reset
+    | Home
+    | Jog
+    | Freedrive
+    | MoveJaw
+    | StartPolicy
+    | StopPolicy
+    | PlayChunk
+    | RejectObservation
+    | Replan
 )
 
 # ---- decisions: core -> loop and node
@@ -152,8 +176,9 @@ class Event:
     """One line of the audit log.
 
     kind    'state' | 'chunk_accepted' | 'chunk_rejected' | 'step' | 'step_dropped' | 'order_refused' | 'safety' |
-            'clamped' | 'correction' | 'policy_started' | 'policy_ended' | 'stopped' | 'warning' | 'error'; from the
-            node that gives the orders: 'chunk_proposed' | 'chunk_approved' | 'chunk_declined' | 'outcome'
+            'clamped' | 'correction' | 'policy_started' | 'policy_ended' | 'replanned' | 'stopped' | 'warning' |
+            'error'; from the node that gives the orders: 'chunk_proposed' | 'chunk_approved' | 'chunk_declined' |
+            'diverged' | 'outcome'
     fault   id of the FAULTS row it belongs to, or ''
     """
 

@@ -51,6 +51,7 @@ class Playing:
     rate_change: float = 0.0
     told: int = -1
     ended: bool = False
+    doubted: bool = False  # what it imagined is not what is seen
 
     @property
     def step(self) -> int:
@@ -90,7 +91,7 @@ class Player:
         self._settled_ns: int | None = None
 
     @property
-    def _stop_and_go(self) -> bool:
+    def stop_and_go(self) -> bool:
         return self.run is not None and self.run.mode is Mode.STOP_AND_GO
 
     # ---- orders
@@ -121,6 +122,19 @@ class Player:
         """The open request won't be answered: ask again."""
         if self.request is not None and request == self.request.id:
             self.request = None
+
+    def replan(self, chunk: int, seen_ns: int) -> bool:
+        """Ask anew though few steps have been played; False where the chunk isn't played, or was doubted before.
+
+        An observation that may be older than what was seen at `seen_ns` isn't waited for.
+        """
+        playing = self.playing
+        if playing is None or playing.chunk.id != chunk or playing.doubted:
+            return False
+        playing.doubted = True
+        if self.request is not None and self.request.not_before_ns < seen_ns:
+            self.request = None
+        return True
 
     def accept(
         self, order: PlayChunk, t_ns: int, T_base_tcp: Pose, T_base_goal: Pose, width_t0: float, clamp: Clamp
@@ -211,7 +225,7 @@ class Player:
     def _check_request(self, order: PlayChunk, t_ns: int) -> None:
         chunk, request = order.chunk, self.request
         expected = 0 if request is None else request.id
-        stop_and_go = self._stop_and_go
+        stop_and_go = self.stop_and_go
         if order.request != expected and (order.request != 0 or stop_and_go):
             raise RefusalError("", f"chunk {chunk.id} answers request {order.request}, the open one is {expected}")
         if stop_and_go and request is None:
@@ -246,20 +260,20 @@ class Player:
         """
         gap = path.first_gap(chunk)
         times = np.empty(chunk.executable + 1)
-        times[1:] = (gap if self._stop_and_go else chunk.offset) + chunk.dt * np.arange(chunk.executable)
+        times[1:] = (gap if self.stop_and_go else chunk.offset) + chunk.dt * np.arange(chunk.executable)
         times[0] = times[1] - gap
         return times
 
     def _origin_ns(self, chunk: ActionChunk, stretch: float, t_ns: int) -> int:
         """Where path time 0 lies, the arm's latency taken off."""
         latency = to_ns(self._execution.arm_latency)
-        if self._stop_and_go:
+        if self.stop_and_go:
             return t_ns + to_ns(self._execution.lead - stretch * path.first_gap(chunk)) - latency
         return chunk.t0_ns - latency
 
     def _first(self, chunk: ActionChunk, times: Array, stretch: float, t_ns: int) -> int:
         """The first step that may still be played; raises RefusalError when too few are left (F04)."""
-        if self._stop_and_go:
+        if self.stop_and_go:
             return 0
         s = to_seconds(t_ns - self._origin_ns(chunk, stretch, t_ns))
         first = int(np.searchsorted(stretch * times[1:], s + 1e-9, side="right"))
@@ -307,7 +321,7 @@ class Player:
         if chunk.force is not None:
             forces[0], forces[1:] = chunk.force[0], chunk.force[:n]
         knots = (times[first:], positions[first:], rotations[first:], widths[first:], forces[first:])
-        route = Path(*knots, from_rest=self._stop_and_go, begin=first - 1)
+        route = Path(*knots, from_rest=self.stop_and_go, begin=first - 1)
         origin_ns = self._origin_ns(chunk, (times[1] - times[0]) / path.first_gap(chunk), t_ns)
         return Playing(chunk, route, origin_ns, first, to_seconds(t_ns - origin_ns))
 
@@ -349,7 +363,7 @@ class Player:
         if run.mode is Mode.STOP_AND_GO:
             settled = self._settled_ns
             return playing is None and settled is not None and t_ns - settled >= to_ns(self._execution.settle_time)
-        if playing is None or playing.rate_change != 0.0 or playing.ended:
+        if playing is None or playing.rate_change != 0.0 or playing.ended or playing.doubted:
             return True
         return playing.step + 1 - playing.first >= (run.replan_steps or self._execution.replan_steps)
 
