@@ -26,7 +26,8 @@ _LEVER = 0.3  # [m] by which a rotation counts as a way
 _TRIES = 3  # jogs to one pose; what counts afterwards is where the arm is, not where it should be
 _NEAR = (0.005, 0.02)  # [m, rad] from its goal the arm has arrived
 _LONGEST = 8.0  # [s] of one jog; the executor takes 10
-_WINDOW, _FULL = 0.4, 0.9  # [s] of rest, and the share of it that must have been heard
+REST = 0.4  # [s] that the arm has to stand still
+_FULL = 0.9  # [-] of that which must have been heard
 _SILENT = 0.2  # [s] without a pose: nobody knows where the arm is
 _STILL = (0.0003, 0.001)  # [m, rad] from the first half's mean to the second's: the arm rests
 _NOISE = (0.003, 0.010)  # [m, rad] from the mean that one pose may lie
@@ -136,10 +137,8 @@ class Tour:
         None: wait. Raises CalibrationError once the executor does not obey any more.
         """
         if state not in (State.READY, State.EXECUTING):
-            raise CalibrationError(
-                f"the executor is {state.name}, poses {self.number + 1}..{len(self.goals)} of {len(self.goals)} are left "
-                "out; bring it to READY and begin anew"
-            )
+            left_out = f"poses {self.number + 1}..{len(self.goals)} of {len(self.goals)} are left out"
+            raise CalibrationError(f"the executor is {state.name}, {left_out}; bring it to READY and begin anew")
         if self.over or state is State.EXECUTING or now < self._until or T_base_tcp is None:
             return None
         goal = self.goals[self.number]
@@ -162,14 +161,14 @@ class Rest:
     def take(self, now: float, T_base_tcp: Pose) -> None:
         """A measured pose at `now` [s]."""
         self._recent.append((now, T_base_tcp))
-        while now - self._recent[0][0] > _WINDOW:
+        while now - self._recent[0][0] > REST:
             self._recent.popleft()
 
     def pose(self, now: float) -> Pose | None:
         """The mean of the last moment; None where that is too short, too long ago, or the arm moved in it."""
         if not self._recent or now - self._recent[-1][0] > _SILENT:
             return None
-        if self._recent[-1][0] - self._recent[0][0] < _WINDOW * _FULL:
+        if self._recent[-1][0] - self._recent[0][0] < REST * _FULL:
             return None
         poses = [pose for _, pose in self._recent]
         mean, half = mean_pose(poses), len(poses) // 2

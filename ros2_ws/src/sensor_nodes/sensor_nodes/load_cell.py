@@ -52,8 +52,7 @@ class LoadCellNode(Node):
         cell = cell_file.load(self.value("cell"))
         self._serial, self._folder = cell.devices.load_cell.serial, cell.calibration_folder
         self._lacks = ""  # of calibration
-        self._points: list[LoadPoint] = []
-        self._noise = 0.0
+        self._loads: list[tuple[LoadPoint, float]] = []  # with the standard deviation of its readings
         self._lock = threading.Lock()  # a device serves one thread at a time
         self._watch = ForceWatch()
         self._bridge: BridgeLoadCell | None = None
@@ -124,15 +123,18 @@ class LoadCellNode(Node):
         """Refused with `last`, the loads are forgotten: one begins anew."""
         if not request.mass >= 0.0:
             raise CalibrationError(f"a mass of {request.mass} kg; allowed are 0 (none on the cell) and more")
+        if not -1 <= request.keep <= len(self._loads):
+            raise CalibrationError(f"keep is {request.keep}; allowed are 0..{len(self._loads)} loads, and -1 for all")
         force = newtons(1e3 * request.mass)
         with self._lock:
             readings = self._bridge.readings()
-        self._points.append(load_point(force, readings))
-        self._noise = max(self._noise, float(np.std(readings)))
+        load = load_point(force, readings), float(np.std(readings))
+        self._loads = [*(self._loads if request.keep < 0 else self._loads[: request.keep]), load]
         if not request.last:
-            return f"load {len(self._points)}: {force:.3f} N reads {np.mean(readings):.6g} {self._unit}"
-        points, noise, self._points, self._noise = self._points, self._noise, [], 0.0
-        scale = calibrate(points, self._unit, self.value("capacity"), self._serial, _today(), noise)
+            return f"load {len(self._loads)}: {force:.3f} N reads {np.mean(readings):.6g} {self._unit}"
+        points, noises = zip(*self._loads, strict=True)
+        self._loads = []
+        scale = calibrate(points, self._unit, self.value("capacity"), self._serial, _today(), max(noises))
         path = self._folder / LOAD_CELL.file
         save(path, scale)
         with self._lock:

@@ -1,0 +1,213 @@
+"""What the devices of a calibration session have said lately, and the sample that it makes. Pure.
+
+Everything comes with its stamp of acquisition [ns, Kinema time]; what is older than the moment it stands for, or was
+measured in motion where rest is needed, makes no sample but a CalibrationError that says so.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kinema.calibration.arm_poses import REST, Rest
+from kinema.calibration.board_pose import board_pose
+from kinema.calibration.boards import Corners
+from kinema.calibration.files import CameraInfo
+from kinema.calibration.latency import Motion
+from kinema.calibration.session import Sample, Session
+from kinema.clock import to_ns, to_seconds
+from kinema.errors import CalibrationError
+from kinema.geometry import Array, Pose
+from kinema.interfaces import TrackedPose
+
+RECORDED = 15.0  # [s] of motion that a latency is told from
+
+_FRESH = 1.0  # [s] that a picture may be old
+_PAIR = 0.04  # [s] between two cameras' pictures of one sample
+_LOOKS = 4  # of a camera, among which the pair is found
+_TRACKED = 100  # samples of a tracker: half a second of a T265
+_GAP = 0.1  # [s] between two of them: what was before is another rest
+
+_REFERENCE = {"arm": "goal", "jaw": "jaw goal", "tracker": "gripper"}  # of cameras the arm
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Look:
+    """One picture's worth: the board's corners, or the `problem` that there are none."""
+
+    stamp_ns: int
+    corners: Corners | None
+    problem: str = ""
+
+
+def _twist(T_a_b: Pose, T_a_c: Pose) -> Array:
+    """(6,) position [m] and rotation vector [rad] of c in b."""
+    T_b_c = T_a_b.inverse() @ T_a_c
+    return np.concatenate([T_b_c.position, T_b_c.rotvec])
+
+
+class Senses:
+    """Of one session; whoever hears a device calls its verb. `cameras` are the calibrated ones, for latencies."""
+
+    def __init__(self, session: Session, cameras: Mapping[str, CameraInfo]) -> None:
+        self._session = session
+        self._cameras = cameras
+        self._looks: dict[str, deque[Look]] = defaultdict(lambda: deque(maxlen=_LOOKS))
+        self._rest = Rest()
+        self._wrenches: deque[tuple[int, Array]] = deque()
+        self._tracked: deque[TrackedPose] = deque(maxlen=_TRACKED)
+        self._motions: dict[str, deque[tuple[int, Array]]] = defaultdict(deque)
+        self._first: dict[str, Pose] = {}
+
+    # ---- what is heard
+
+    def look(self, camera: str, look: Look) -> None:
+        self._looks[camera].append(look)
+        board, info = self._session.board, self._cameras.get(camera)
+        if self._session.what != "latency" or look.corners is None or board is None or info is None:
+            return
+        try:
+            self._move(camera, look.stamp_ns, board_pose(look.corners, board, info).T_camera_board.inverse())
+        except CalibrationError:
+            return  # a gap in the motion; of many pictures some make none
+
+    def arm(self, stamp_ns: int, T_base_tcp: Pose) -> None:
+        self._rest.take(to_seconds(stamp_ns), T_base_tcp)
+        self._move("arm", stamp_ns, T_base_tcp)
+
+    def goal(self, stamp_ns: int, T_base_goal: Pose, jaw: float) -> None:
+        """What the arm and the jaw [m] were commanded to."""
+        self._move("goal", stamp_ns, T_base_goal)
+        self._keep("jaw goal", stamp_ns, [jaw])
+
+    def jaw(self, stamp_ns: int, width: float) -> None:
+        self._keep("jaw", stamp_ns, [width])
+
+    def wrench(self, stamp_ns: int, wrench: Array) -> None:
+        """(6,) [N, N m] at the TCP, in its axes."""
+        self._wrenches.append((stamp_ns, wrench))
+        while stamp_ns - self._wrenches[0][0] > to_ns(REST):
+            self._wrenches.popleft()
+
+    def tracker(self, tracked: TrackedPose) -> None:
+        if self._tracked and tracked.stamp_ns - self._tracked[-1].stamp_ns > to_ns(_GAP):
+            self._tracked.clear()
+        self._tracked.append(tracked)
+        self._move("tracker", tracked.stamp_ns, tracked.T_world_tracker)
+
+    def _move(self, name: str, stamp_ns: int, T: Pose) -> None:
+        self._keep(name, stamp_ns, _twist(self._first.setdefault(name, T), T))
+
+    def _keep(self, name: str, stamp_ns: int, values: ArrayLike) -> None:
+        if self._session.what != "latency":
+            return
+        kept = self._motions[name]
+        if kept and stamp_ns <= kept[-1][0]:
+            return
+        kept.append((stamp_ns, np.asarray(values, float)))
+        while stamp_ns - kept[0][0] > to_ns(RECORDED):
+            kept.popleft()
+
+    # ---- what it makes
+
+    def seen(self, camera: str) -> Look | None:
+        """The newest look through a camera."""
+        return self._looks[camera][-1] if self._looks[camera] else None
+
+    def resting(self, now_ns: int) -> Pose | None:
+        """`T_base_tcp` of the arm at rest; None while it moves or is silent."""
+        return self._rest.pose(to_seconds(now_ns))
+
+    def sample(self, now_ns: int) -> Sample:
+        """All that the session's samples need, of now; raises CalibrationError with everything that is missing."""
+        needs = self._session.kind.needs
+        problems: list[str] = []
+
+        def get(name: str, make: Callable[[int], _Value], otherwise: _Value) -> _Value:
+            try:
+                return make(now_ns) if name in needs else otherwise
+            except CalibrationError as error:
+                problems.append(str(error))
+                return otherwise
+
+        nothing: tuple[dict[str, Corners], int] = {}, now_ns
+        corners, stamp_ns = get("corners", self._corners, nothing)
+        sample = Sample(
+            stamp_ns=stamp_ns,
+            corners=corners,
+            T_base_tcp=get("T_base_tcp", self._T_base_tcp, None),
+            tracked=get("tracked", self._at_rest, ()),
+            wrench=get("wrench", self._mean_wrench, None),
+            motions=get("motions", self._motion, None),
+        )
+        if problems:
+            raise CalibrationError(f"not captured: {'; '.join(dict.fromkeys(problems))}")
+        return sample
+
+    def _corners(self, now_ns: int) -> tuple[dict[str, Corners], int]:
+        """Of every camera, as near to one another in time as there are; and when."""
+        oldest = REST if "T_base_tcp" in self._session.kind.needs or "tracked" in self._session.kind.needs else _FRESH
+        found: dict[str, list[Look]] = {}
+        for camera in self._session.devices:
+            looks = self._looks[camera]
+            if not looks or now_ns - looks[-1].stamp_ns > to_ns(oldest):
+                raise CalibrationError(f"no picture of {camera} for {oldest:g} s: look after its node {camera}_camera")
+            if looks[-1].corners is None:
+                raise CalibrationError(f"{camera}: {looks[-1].problem}")
+            found[camera] = [look for look in looks if look.corners is not None]
+        first, *others = self._session.devices
+        chosen = {first: found[first][-1]}
+        for camera in others:
+            pairs = [(a, b) for a in found[first] for b in found[camera]]
+            chosen[first], chosen[camera] = min(pairs, key=lambda pair: abs(pair[0].stamp_ns - pair[1].stamp_ns))
+            apart = to_seconds(abs(chosen[first].stamp_ns - chosen[camera].stamp_ns))
+            if apart > _PAIR:
+                raise CalibrationError(
+                    f"{first} and {camera}: pictures {1e3 * apart:.0f} ms apart, allowed are {1e3 * _PAIR:.0f} ms"
+                )
+        corners = {camera: look.corners for camera, look in chosen.items() if look.corners is not None}
+        return corners, chosen[first].stamp_ns
+
+    def _T_base_tcp(self, now_ns: int) -> Pose:
+        T_base_tcp = self.resting(now_ns)
+        if T_base_tcp is None:
+            raise CalibrationError(f"the arm has not been heard at rest for {REST:g} s: let it come to rest")
+        return T_base_tcp
+
+    def _at_rest(self, now_ns: int) -> tuple[TrackedPose, ...]:
+        """The solvers judge whether it moved."""
+        if not self._tracked or now_ns - self._tracked[-1].stamp_ns > to_ns(_FRESH):
+            raise CalibrationError(
+                f"the tracker is silent for {_FRESH:g} s: look after its cable and its node pose_tracker"
+            )
+        return tuple(self._tracked)
+
+    def _mean_wrench(self, now_ns: int) -> Array:
+        T_base_tcp = self._T_base_tcp(now_ns)
+        if not self._wrenches or now_ns - self._wrenches[-1][0] > to_ns(REST):
+            raise CalibrationError(f"no wrench for {REST:g} s: has the arm a force sensor?")
+        mean = np.mean([wrench for _, wrench in self._wrenches], axis=0)
+        return np.asarray(np.concatenate([T_base_tcp.rotation @ mean[:3], T_base_tcp.rotation @ mean[3:]]))
+
+    def _motion(self, now_ns: int) -> tuple[Motion, Motion]:
+        (device,) = self._session.devices
+        names = _REFERENCE.get(device, "arm"), device
+        for name in names:
+            kept = self._motions[name]
+            if not kept or now_ns - kept[-1][0] > to_ns(_FRESH):
+                raise CalibrationError(f"nothing of {name} for {_FRESH:g} s: both must be heard while they move")
+        begin_ns = max(self._motions[name][0][0] for name in names)
+        reference, measured = (
+            Motion.of(
+                name,
+                [to_seconds(stamp_ns - begin_ns) for stamp_ns, _ in self._motions[name]],
+                [values for _, values in self._motions[name]],
+            )
+            for name in names
+        )
+        return reference, measured
