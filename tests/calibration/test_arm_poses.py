@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from kinema.calibration.arm_poses import SPREAD, Go, Rest, Take, Tour, plan
+from kinema import robots
+from kinema.calibration.arm_poses import SPREAD, Go, Take, Tour, plan, within
 from kinema.control.messages import State
+from kinema.control.model import RobotModel
+from kinema.control.settings import Limits
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose, distance, pose_error, so3_exp, so3_log
 
@@ -103,20 +106,21 @@ def test_a_tour_waits_for_rest_and_ends_where_the_executor_has_stopped():
         tour.next(0.0, State.STOPPED, START)
 
 
-def test_rest_is_seen_through_the_arm_s_noise_and_motion_is_not_rest():
-    generator, still, slow = np.random.default_rng(0), Rest(), Rest()
-    for k in range(100):
-        noise = 0.0003 * generator.standard_normal(3)
-        still.take(k / 100, Pose(START.position + noise, START.rotation))
-        slow.take(k / 100, Pose(START.position + noise + [0.01 * k / 100, 0.0, 0.0], START.rotation))
-    assert slow.pose(1.0) is None
-    assert np.abs(still.pose(1.0).position - START.position).max() < 0.0003
-    assert still.pose(1.5) is None, "it has said nothing for half a second"
+def test_what_an_arm_can_reach_is_told_before_anything_moves():
+    model = robots.arm("ur5e")
+    reachable = within(model, Limits(), SPEED)
+    home = RobotModel(model).fk(np.array(model.home))
+    assert reachable(home, Pose(home.position + np.array([0.0, 0.1, -0.05]), home.rotation))
+    assert not reachable(home, Pose(np.array([0.5, 0.7, 0.3]), home.rotation)), "beside the workspace"
+    upwards = Pose(np.array([0.5, 0.0, 0.05]), so3_exp(np.array([0.1, 0.0, 0.0])))
+    assert not reachable(home, upwards), "through the table"
+    beyond = Limits(planes=((0.0, 0.0, 1.0, float(home.position[2]) + 0.01),))
+    assert not within(model, beyond, SPEED)(home, home)
 
 
-def test_an_arm_that_was_heard_for_too_short_a_time_is_not_known_to_rest():
-    rest = Rest()
-    assert rest.pose(0.0) is None
-    for k in range(10):
-        rest.take(k / 100, START)
-    assert rest.pose(0.1) is None
+def test_poses_around_home_are_all_within_the_arm_s_reach():
+    model = robots.arm("ur5e")
+    home = RobotModel(model).fk(np.array(model.home))
+    reachable = within(model, Limits(), SPEED)
+    poses = plan(home, [0.0, 0.0, 0.2], 6, reachable)
+    assert len(poses) == 6 and all(reachable(home, pose) for pose in poses)

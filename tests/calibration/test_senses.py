@@ -8,13 +8,14 @@ import pytest
 from kinema.calibration import latency
 from kinema.calibration.boards import Board, Corners
 from kinema.calibration.files import CameraInfo, load
-from kinema.calibration.senses import Look, Senses
-from kinema.calibration.session import Session
+from kinema.calibration.senses import Look, Senses, listens_to, looks_through
+from kinema.calibration.session import KINDS, Session
 from kinema.clock import NS
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose
 from kinema.interfaces import TrackedPose
 from kinema.paths import root
+from kinema.topics import TOPICS
 
 BOARD = "charuco 9x6 30mm 22mm DICT_5X5_100"
 SEEN = Corners(np.arange(8), np.zeros((8, 2)), (640, 480))
@@ -129,3 +130,32 @@ def test_a_camera_is_timed_by_where_it_sees_itself_before_the_board():
             heard.look("gripper", Look(stamp, Corners(np.arange(len(pixels)), pixels, camera.size)))
     reference, measured = heard.sample(START + 12 * NS).motions
     assert latency.lag(reference, measured).seconds == pytest.approx(0.021, abs=0.002)
+
+
+def test_what_is_listened_to_is_in_the_table_and_is_all_that_samples_need():
+    for what, kind in KINDS.items():
+        for device in kind.allowed:
+            session = Session().start(what, ["left", "right"] if what == "stereo" else [device], BOARD, apart=0.66)
+            heard = (*listens_to(session), *(f"{camera}/image_raw" for camera in looks_through(session)))
+            assert set(heard) <= TOPICS.keys() and (heard or kind.service)
+    tracker = Session().start("latency", ["tracker"], BOARD)
+    assert (looks_through(tracker), listens_to(tracker)) == (("gripper",), ("tracker/odometry",))
+    payload = Session().start("payload", [], "")
+    assert (looks_through(payload), set(listens_to(payload))) == ((), {"tcp_pose", "tcp_wrench"})
+
+
+def test_a_sample_is_taken_by_itself_once_the_board_is_still_and_was_not_shown_there():
+    heard, board, camera = senses("intrinsics", "gripper"), Board.parse(BOARD), CAMERAS["gripper"]
+    pixels = camera.project(Pose.from_rotvec([-0.1, -0.1, 0.35], [0.2, 0.0, 0.0]).apply(board.points))
+    corners = Corners(np.arange(len(pixels)), pixels, camera.size)
+    assert "no picture" in heard.not_yet(())
+    for k in range(3):
+        moving = Corners(corners.ids, pixels + 5.0 * k, camera.size)
+        heard.look("gripper", Look(START + k, moving))
+    assert heard.not_yet(()) == "gripper: the board moves: hold it still"
+    for k in range(3):
+        heard.look("gripper", Look(START + 10 + k, corners))
+    assert heard.not_yet(()) == ""
+    assert "shown already" in heard.not_yet([heard.sample(START + 12)])
+    heard.look("gripper", Look(START + 13, None, "no board"))
+    assert heard.not_yet(()) == "gripper: no board"

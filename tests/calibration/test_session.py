@@ -133,6 +133,14 @@ def test_a_sample_that_lacks_something_is_not_captured(what, devices, change, la
         session.capture(replace(SAMPLE, **change))
 
 
+def test_the_jaw_s_samples_are_its_node_s_own():
+    session = Session().start("jaw", [], "")
+    with pytest.raises(CalibrationError, match=r"jaw_tracker/calibrate_jaw takes its samples itself; close the jaw"):
+        session.capture(SAMPLE)
+    session.may_solve()
+    assert session.finish("written").phase is Phase.IDLE
+
+
 def test_a_board_is_asked_for_only_where_one_is_shown():
     for what, kind in KINDS.items():
         for device in kind.allowed:

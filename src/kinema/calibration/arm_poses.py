@@ -6,7 +6,6 @@ the axes, and with the angles turned by). The poses turn the tool about a pivot:
 
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,22 +14,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import qmc
 
+from kinema.clock import NS
 from kinema.control.messages import State
+from kinema.control.settings import Limits
+from kinema.episodes.reach import check_arm
 from kinema.errors import CalibrationError
-from kinema.geometry import Array, Pose, distance, mean_pose, pose_error, so3_exp
+from kinema.geometry import Array, Pose, distance, interpolate, pose_error, so3_exp
+from kinema.robots import ArmModel
 
 Reachable = Callable[[Pose, Pose], bool]  # whether the arm can go straight from one T_base_tcp to another one
 
 _CANDIDATES = 8  # for each pose that is wanted
+_STEPS = 6  # of a way that is looked at before anything moves
 _LEVER = 0.3  # [m] by which a rotation counts as a way
 _TRIES = 3  # jogs to one pose; what counts afterwards is where the arm is, not where it should be
 _NEAR = (0.005, 0.02)  # [m, rad] from its goal the arm has arrived
 _LONGEST = 8.0  # [s] of one jog; the executor takes 10
-REST = 0.4  # [s] that the arm has to stand still
-_FULL = 0.9  # [-] of that which must have been heard
-_SILENT = 0.2  # [s] without a pose: nobody knows where the arm is
-_STILL = (0.0003, 0.001)  # [m, rad] from the first half's mean to the second's: the arm rests
-_NOISE = (0.003, 0.010)  # [m, rad] from the mean that one pose may lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,25 @@ def plan(
         free = [pose for pose in free if pose is not nearest]
         ordered.append(nearest)
     return tuple(ordered[1:])
+
+
+def within(arm: ArmModel, limits: Limits, speed: tuple[float, float]) -> Reachable:
+    """By that arm, in its workspace and as the safety chain wants it, at a speed [m/s, rad/s] of the way."""
+    low, high = (np.array(corner) for corner in limits.workspace)
+
+    def reachable(T_base_a: Pose, T_base_b: Pose) -> bool:
+        way = [interpolate(T_base_a, T_base_b, share) for share in np.linspace(0.0, 1.0, _STEPS)]
+        places = np.array([pose.position for pose in way])
+        if (places < low).any() or (places > high).any():
+            return False
+        if any((places @ plane[:3] < plane[3]).any() for plane in limits.planes):
+            return False
+        moved, turned = distance(T_base_a, T_base_b)
+        duration = max(moved / speed[0], turned / speed[1], 1e-3)
+        stamps = (np.linspace(0.0, duration, _STEPS) * NS).astype(np.int64)
+        return not check_arm(np.array([pose.matrix for pose in way]), stamps, arm, limits).trouble
+
+    return reachable
 
 
 # ---- going there
@@ -150,28 +168,3 @@ class Tour:
         self._tries += 1
         self._until = now + go.duration
         return go
-
-
-class Rest:
-    """Whether the arm is at rest, and where: the poses of the last moment."""
-
-    def __init__(self) -> None:
-        self._recent: deque[tuple[float, Pose]] = deque()
-
-    def take(self, now: float, T_base_tcp: Pose) -> None:
-        """A measured pose at `now` [s]."""
-        self._recent.append((now, T_base_tcp))
-        while now - self._recent[0][0] > REST:
-            self._recent.popleft()
-
-    def pose(self, now: float) -> Pose | None:
-        """The mean of the last moment; None where that is too short, too long ago, or the arm moved in it."""
-        if not self._recent or now - self._recent[-1][0] > _SILENT:
-            return None
-        if self._recent[-1][0] - self._recent[0][0] < REST * _FULL:
-            return None
-        poses = [pose for _, pose in self._recent]
-        mean, half = mean_pose(poses), len(poses) // 2
-        crept = np.array(distance(mean_pose(poses[:half]), mean_pose(poses[half:])))
-        gaps = np.array([distance(mean, pose) for pose in poses])
-        return mean if (crept < _STILL).all() and (gaps < _NOISE).all() else None

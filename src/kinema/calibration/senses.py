@@ -5,16 +5,17 @@ measured in motion where rest is needed, makes no sample but a CalibrationError 
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kinema.calibration.arm_poses import REST, Rest
+from kinema.calibration.arm_rest import REST, Rest
 from kinema.calibration.board_pose import board_pose
 from kinema.calibration.boards import Corners
+from kinema.calibration.coverage import not_yet
 from kinema.calibration.files import CameraInfo
 from kinema.calibration.latency import Motion
 from kinema.calibration.session import Sample, Session
@@ -22,6 +23,7 @@ from kinema.clock import to_ns, to_seconds
 from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose
 from kinema.interfaces import TrackedPose
+from kinema.topics import CAMERAS
 
 RECORDED = 15.0  # [s] of motion that a latency is told from
 
@@ -32,6 +34,16 @@ _TRACKED = 100  # samples of a tracker: half a second of a T265
 _GAP = 0.1  # [s] between two of them: what was before is another rest
 
 _REFERENCE = {"arm": "goal", "jaw": "jaw goal", "tracker": "gripper"}  # of cameras the arm
+_TOPICS = {  # where a stream of motion comes from, and what a sample needs
+    "goal": "executor/state",
+    "jaw goal": "executor/state",
+    "arm": "tcp_pose",
+    "jaw": "jaw/state",
+    "tracker": "tracker/odometry",
+    "T_base_tcp": "tcp_pose",
+    "tracked": "tracker/odometry",
+    "wrench": "tcp_wrench",
+}
 
 _Value = TypeVar("_Value")
 
@@ -43,6 +55,24 @@ class Look:
     stamp_ns: int
     corners: Corners | None
     problem: str = ""
+
+
+def looks_through(session: Session) -> tuple[str, ...]:
+    """The cameras that a session needs."""
+    kind = session.kind
+    if "motions" in kind.needs:
+        (device,) = session.devices
+        return tuple(name for name in (device, _REFERENCE.get(device, "arm")) if name in CAMERAS)
+    return session.devices if "corners" in kind.needs else ()
+
+
+def listens_to(session: Session) -> tuple[str, ...]:
+    """The topics that a session needs, besides its cameras' pictures."""
+    names: tuple[str, ...] = session.kind.needs
+    if "motions" in names:
+        (device,) = session.devices
+        names = device, _REFERENCE.get(device, "arm")
+    return tuple(dict.fromkeys(_TOPICS[name] for name in names if name in _TOPICS))
 
 
 def _twist(T_a_b: Pose, T_a_c: Pose) -> Array:
@@ -114,6 +144,24 @@ class Senses:
             kept.popleft()
 
     # ---- what it makes
+
+    def not_yet(self, samples: Sequence[Sample]) -> str:
+        """Why what the cameras see now is no sample to take by itself, '' where it is; see `coverage.not_yet`."""
+        board = self._session.board
+        for camera in self._session.devices if board else ():
+            if why := self.problem(camera, samples):
+                return f"{camera}: {why}"
+        return ""
+
+    def problem(self, camera: str, samples: Sequence[Sample]) -> str:
+        """The same of one camera."""
+        looks, board = self._looks[camera], self._session.board
+        if not looks or board is None:
+            return "no picture has arrived"
+        frames = [look.corners for look in looks if look.corners is not None]
+        if looks[-1].corners is None:
+            return looks[-1].problem
+        return not_yet(frames, [sample.corners[camera] for sample in samples if camera in sample.corners], board)
 
     def seen(self, camera: str) -> Look | None:
         """The newest look through a camera."""

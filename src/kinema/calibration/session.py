@@ -87,7 +87,7 @@ KINDS = {
         ),
         Kind("jaw", 1, ("jaw",), service="jaw_tracker/calibrate_jaw", how="close the jaw, open it to its stop, solve"),
         Kind(
-            "load_cell", 1, ("load_cell",), service="load_cell/calibrate",
+            "load_cell", 1, ("load_cell",), ("load",), service="load_cell/calibrate",
             how="nothing on it first, then known masses up and down again, solve with nothing on it",
         ),
         Kind(
@@ -204,6 +204,8 @@ class Session:
     def may_capture(self) -> None:
         """Raises CalibrationError naming the state."""
         self._running("captured")
+        if not self.kind.needs:
+            raise CalibrationError(f"{self._state()}: {self.kind.service} takes its samples itself; {self.kind.how}")
         if len(self.samples) >= _MOST:
             raise CalibrationError(f"{self._state()}: allowed are {_MOST}; solve, or undo some")
 
