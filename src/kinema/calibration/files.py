@@ -8,6 +8,7 @@ leaves a half-written file and keeps the one before (F24).
 
 import datetime
 import math
+import os
 from pathlib import Path
 from typing import ClassVar, Literal, Self, TypeVar
 
@@ -21,9 +22,12 @@ from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose
 
 MAX_AGE = datetime.timedelta(days=180)  # a mount that is knocked, a lens that is refocused: calibrate twice a year
+PREVIOUS = "previous"  # folder of the files that were replaced, beside those in force
 CLOCK_TOLERANCE = datetime.timedelta(days=1)
 
-_COEFFICIENTS = {"plumb_bob": 5, "equidistant": 4}
+Model = Literal["plumb_bob", "rational_polynomial", "equidistant"]
+
+COEFFICIENTS: dict[Model, int] = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 _UNIT_TOLERANCE = 1e-6
 _DECIMALS = 12  # below any meaning, above the differences between two machines' libm
 
@@ -95,8 +99,9 @@ class Matrix(pydantic.BaseModel):
 class CameraInfo(_File):
     """One camera's intrinsics in the layout of ROS camera_info; `rms` is the reprojection error [px].
 
-    The centre of a pixel has whole coordinates. `plumb_bob` is Brown's model with k1 k2 p1 p2 k3, `equidistant` the
-    fisheye model of Kannala and Brandt (2006) with k1..k4.
+    The centre of a pixel has whole coordinates. `plumb_bob` is Brown's model with k1 k2 p1 p2 k3,
+    `rational_polynomial` the same with k4 k5 k6 below the line, `equidistant` the fisheye model of Kannala and Brandt
+    (2006) with k1..k4.
     """
 
     max_rms: ClassVar[float] = 0.5
@@ -106,14 +111,14 @@ class CameraInfo(_File):
     image_height: int = pydantic.Field(ge=1, le=16384)
     camera_name: str = pydantic.Field(min_length=1)
     camera_matrix: Matrix
-    distortion_model: Literal["plumb_bob", "equidistant"]
+    distortion_model: Model
     distortion_coefficients: Matrix
     rectification_matrix: Matrix
     projection_matrix: Matrix
 
     @pydantic.model_validator(mode="after")
     def _well_formed(self) -> Self:
-        count = _COEFFICIENTS[self.distortion_model]
+        count = COEFFICIENTS[self.distortion_model]
         shapes = {
             "camera_matrix": (3, 3),
             "distortion_coefficients": (1, count),
@@ -133,7 +138,7 @@ class CameraInfo(_File):
         name: str,
         size: tuple[int, int],
         matrix: Array,
-        model: Literal["plumb_bob", "equidistant"],
+        model: Model,
         distortion: ArrayLike,
         provenance: Provenance,
     ) -> "CameraInfo":
@@ -200,7 +205,7 @@ class CameraInfo(_File):
         p = np.asarray(points, float)
         flat = np.ascontiguousarray(p.reshape(-1, 1, 3))
         zero = np.zeros(3)
-        if self.distortion_model == "plumb_bob":
+        if self.distortion_model != "equidistant":
             pixels, _ = cv2.projectPoints(flat, zero, zero, self.matrix, self.distortion)
         else:
             pixels, _ = cv2.fisheye.projectPoints(flat, zero, zero, self.matrix, self.distortion)
@@ -211,7 +216,7 @@ class CameraInfo(_File):
         p = np.asarray(pixels, float)
         flat = np.ascontiguousarray(p.reshape(-1, 1, 2))
         criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-12)
-        if self.distortion_model == "plumb_bob":
+        if self.distortion_model != "equidistant":
             xy = cv2.undistortPointsIter(flat, self.matrix, self.distortion, np.eye(3), np.eye(3), criteria)
         else:
             xy = cv2.fisheye.undistortPoints(flat, self.matrix, self.distortion, criteria=criteria)
@@ -385,14 +390,35 @@ class ForceScale(_File):
         return self.zero + force / self.newtons
 
 
+class Payload(_File):
+    """What an arm carries; `rms` is the residual of the force [N]. `provenance.serial` is the arm's.
+
+    mass         [kg]; centre (3,) [m] of mass in the flange's frame
+    force_bias   (3,) [N], torque_bias (3,) [N m] at the TCP, in its axes: what the sensor reads of nothing
+    Covariance: 10 x 10, in this order.
+    """
+
+    max_rms: ClassVar[float] = 1.0
+    rms_unit: ClassVar[str] = "N"
+
+    mass: float = pydantic.Field(gt=0.0, le=50.0)
+    centre: tuple[float, float, float]
+    force_bias: tuple[float, float, float]
+    torque_bias: tuple[float, float, float]
+
+
 class Latency(pydantic.BaseModel):
-    """Of one device: `seconds` from the moment of acquisition to its stamp, or from command to motion."""
+    """Of one device: `seconds` from the moment of acquisition to its stamp, or from command to motion.
+
+    `date` is when this row was measured; None: when the file was.
+    """
 
     model_config = yaml_file.STRICT
 
     serial: str = pydantic.Field(min_length=1)
     seconds: float = pydantic.Field(ge=0.0, le=1.0)
     std: float = pydantic.Field(default=0.0, ge=0.0)
+    date: datetime.date | None = None
 
 
 class Latencies(_File):
@@ -438,12 +464,33 @@ def load(
     return value
 
 
-def previous(path: Path) -> Path:
-    """Where `save` keeps the file that it replaced."""
-    return path.with_name(f"{path.name}.previous")
+def previous(path: Path) -> dict[int, Path]:
+    """The files that `save` has replaced, by growing numbers: the newest is the last."""
+    found = {}
+    for kept in (path.parent / PREVIOUS).glob(f"{path.stem}.*{path.suffix}"):
+        number = kept.name[len(path.stem) + 1 : -len(path.suffix)]
+        if number.isdecimal() and not (path.exists() and kept.samefile(path)):
+            found[int(number)] = kept
+    return dict(sorted(found.items()))
+
+
+def _keep(path: Path) -> None:
+    """Give the file a second name among the previous ones; cut short after that, it is the file in force as well."""
+    folder = path.parent / PREVIOUS
+    folder.mkdir(exist_ok=True)
+    if any(kept.samefile(path) for kept in folder.glob(f"{path.stem}.*{path.suffix}")):
+        return
+    number = max(previous(path), default=0) + 1
+    os.link(path, folder / f"{path.stem}.{number}{path.suffix}")
+    yaml_file.sync_folder(folder)
 
 
 def save(path: Path, value: _File) -> None:
-    """Replace a calibration file: whenever this is cut short, `path` holds the old file or the new one, whole (F24)."""
+    """Replace a calibration file: whenever this is cut short, `path` holds the old file or the new one, whole (F24).
+
+    The file that is replaced stays as `previous(path)`'s newest.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    yaml_file.write(path, value, keep=previous(path))
+    if path.exists():
+        _keep(path)
+    yaml_file.write(path, value)
