@@ -6,7 +6,7 @@ from the residuals themselves, so arm and camera are weighed as they deserve and
 
 Sources
 - Triggs et al. 2000, "Bundle Adjustment: A Modern Synthesis".
-- Variance components from the redundancy of each group: Foerstner 1979; here with medians, which outliers don't move.
+- How large each kind of error is, from its residuals and their redundancy: Foerstner 1979; here with robust weights.
 """
 
 import math
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.sparse import csr_matrix
 
@@ -26,11 +27,11 @@ Chain = tuple[int, ...]  # numbers of poses from left to right; ~k is the invers
 _LOOSE = 2.0  # deviations beyond which a residual counts less
 _FAR = 4.0  # times the usual deviation, root mean square over a sample, beyond which it is an outlier
 _MOST_OUT = 0.3  # [-] of the samples that may be outliers
-_ROUNDS = 3  # of fitting and weighing anew
+_ROUNDS = 6  # of fitting and weighing anew
 _STEP = 1e-5  # [-] of a point's distance, by which the lens is differentiated
 _SAME = 0.05  # [-] by which a kind's deviation may still change
-_LEAST = 1e-9  # deviation where nothing is said
-_MEDIAN = 0.6745  # of |x|, x normal
+_LEAST = 0.05  # times what was said, that a kind of error may turn out to be
+_REDUNDANT = 0.02  # [-] of a kind's residuals: with less, nothing is learned of it
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,7 +43,7 @@ class Seen:
     camera: CameraInfo
     points: Array
     pixels: Array
-    deviation: float = 0.1  # [px] to begin with
+    deviation: float = 0.1  # [px], as a guess
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -50,7 +51,7 @@ class Said:
     """A pose that a device measured, of the chain; its errors are of one kind `what` with all others of that name.
 
     deviations  [m, rad]
-    known       the deviations are what they are; otherwise they are where the estimate begins
+    known       the deviations are what they are; otherwise a guess, right up to a factor
     sample      None for what holds between samples: never left out
     """
 
@@ -70,25 +71,32 @@ class Adjusted:
     """poses         all of them, those that nothing speaks of as they began
     covariances   (6, 6) of each that was fitted: position [m], then rotation vector [rad], in its left frame's axes
     outliers      numbers of the samples that were left out
-    deviations    what each kind of error turned out to be: 'corners' [px]; '<what> position' [m], '<what> rotation' [rad]
+    factors       how many times larger each kind of error ('corners', or what was `Said`) is than was guessed
+    rms           [px] of the corners of the samples that were used
     scale         of the board to what it was said to be, and its standard deviation; 1 and 0 where it was not asked
     """
 
     poses: tuple[Pose, ...]
     covariances: dict[int, Array]
     outliers: tuple[int, ...]
-    deviations: dict[str, float]
+    factors: dict[str, float]
+    rms: float
     scale: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Group:
-    """Rows of one term that share a kind of error."""
+    """The residuals of one term."""
 
     sample: int | None
     kind: str
     known: bool
-    rows: slice
+    begin: int
+    count: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.begin, self.begin + self.count)
 
 
 def _hat(v: Array) -> Array:
@@ -124,17 +132,17 @@ def _twist(T: Pose, rotvec: Array) -> Array:
 class _Problem:
     """Residuals in standard deviations, and their derivatives by the poses that the terms speak of."""
 
-    def __init__(self, start: Sequence[Pose], terms: Sequence[Term], deviations: dict[str, float], scaled: bool):
+    def __init__(self, start: Sequence[Pose], terms: Sequence[Term], factors: dict[str, float], scaled: bool):
         self.start, self.terms, self.scaled = start, terms, scaled
         self.free = sorted({k if k >= 0 else ~k for term in terms for k in term.chain})
         self.column = {k: 6 * i for i, k in enumerate(self.free)}
         self.groups: list[_Group] = []
         row, sigmas = 0, []
         for term in terms:
-            for kind, known, deviation, count in _kinds(term):
-                self.groups.append(_Group(term.sample, kind, known, slice(row, row + count)))
-                sigmas.append(np.full(count, deviations.get(kind, deviation)))
-                row += count
+            kind, sigma = _errors(term)
+            self.groups.append(_Group(term.sample, kind, isinstance(term, Said) and term.known, row, len(sigma)))
+            sigmas.append(factors.get(kind, 1.0) * sigma)
+            row += len(sigma)
         self.sigma = np.concatenate(sigmas)
 
     @property
@@ -176,6 +184,10 @@ class _Problem:
             (np.concatenate(values) / self.sigma[index], (index, np.concatenate(columns))), shape=(row, self.size)
         )
 
+    def rows(self, kind: str) -> NDArray[np.int64]:
+        """Which residuals are of that kind."""
+        return np.concatenate([np.r_[group.rows] for group in self.groups if group.kind == kind])
+
     def still(self, scale: float) -> Array:
         """The parameters at which the poses are where they start."""
         x = np.zeros(self.size)
@@ -198,12 +210,11 @@ class _Problem:
         return np.asarray(found.x, float)
 
 
-def _kinds(term: Term) -> list[tuple[str, bool, float, int]]:
-    """Kind of error, whether it is known, its deviation and how many residuals it has, in the residuals' order."""
+def _errors(term: Term) -> tuple[str, Array]:
+    """The kind of a term's errors, and their guessed deviations, in its residuals' order."""
     if isinstance(term, Seen):
-        return [("corners", False, term.deviation, 2 * len(term.points))]
-    position, rotation = term.deviations
-    return [(f"{term.what} position", term.known, position, 3), (f"{term.what} rotation", term.known, rotation, 3)]
+        return "corners", np.full(2 * len(term.points), term.deviation)
+    return term.what, np.repeat(term.deviations, 3)
 
 
 def _along(chain: Chain, poses: Sequence[Pose]) -> list[Pose]:
@@ -247,21 +258,19 @@ def _cofactors(problem: _Problem, x: Array) -> tuple[Array, csr_matrix]:
     return np.linalg.pinv(normal / np.outer(size, size), hermitian=True) / np.outer(size, size), weighted
 
 
-def _weighed(problem: _Problem, x: Array, floors: dict[str, float]) -> dict[str, float]:
-    """How large each kind of error is: the residuals' median over what their redundancy leaves of it."""
+def _weighed(problem: _Problem, x: Array, factors: dict[str, float]) -> dict[str, float]:
+    """By which factor each kind of error is larger than was guessed."""
     away = problem.residuals(x)
     cofactors, weighted = _cofactors(problem, x)
     taken = ((weighted @ cofactors) * weighted.toarray()).sum(axis=1)  # of each residual, by the unknowns
+    weight = 1.0 / np.sqrt(1.0 + (away / _LOOSE) ** 2)
     found: dict[str, float] = {}
-    for kind in {group.kind: None for group in problem.groups}:
-        rows = np.concatenate([np.r_[group.rows] for group in problem.groups if group.kind == kind])
-        sigma = float(problem.sigma[rows[0]])
-        if next(group.known for group in problem.groups if group.kind == kind):
-            found[kind] = sigma
-            continue
-        left = max(1.0 - float(taken[rows].mean()), 0.05)
-        usual = sigma * float(np.median(np.abs(away[rows]))) / (_MEDIAN * math.sqrt(left))
-        found[kind] = max(usual, floors.get(kind, _LEAST))
+    for kind, known in {group.kind: group.known for group in problem.groups}.items():
+        rows, factor = problem.rows(kind), factors.get(kind, 1.0)
+        left = float((weight[rows] - taken[rows]).sum())
+        if not known and left > _REDUNDANT * len(rows):
+            factor *= math.sqrt(float((weight[rows] * away[rows] ** 2).sum()) / left)
+        found[kind] = max(factor, _LEAST)
     return found
 
 
@@ -276,19 +285,19 @@ def _far(problem: _Problem, x: Array) -> set[int]:
 
 
 def _settled(
-    start: Sequence[Pose], terms: Sequence[Term], deviations: dict[str, float], floors: dict[str, float], scaled: bool
+    start: Sequence[Pose], terms: Sequence[Term], factors: dict[str, float], scale: float | None
 ) -> tuple[_Problem, Array, dict[str, float]]:
     """Fitted and weighed anew until the weights stay; the problem starts at its solution."""
-    poses, scale = list(start), 1.0
+    poses, scaled = list(start), scale is not None
     for _ in range(_ROUNDS):
-        problem = _Problem(poses, terms, deviations, scaled)
-        x = problem.fit(scale)
-        poses, scale = problem.poses(x), float(x[-1]) if scaled else 1.0
-        before, deviations = deviations, _weighed(problem, x, floors)
-        if all(abs(value / before.get(kind, math.inf) - 1.0) < _SAME for kind, value in deviations.items()):
+        problem = _Problem(poses, terms, factors, scaled)
+        x = problem.fit(scale or 1.0)
+        poses, scale = problem.poses(x), float(x[-1]) if scaled else None
+        before, factors = factors, _weighed(problem, x, factors)
+        if all(abs(value / before.get(kind, 1.0) - 1.0) < _SAME for kind, value in factors.items()):
             break
-    problem = _Problem(poses, terms, deviations, scaled)
-    return problem, problem.still(scale), deviations
+    problem = _Problem(poses, terms, factors, scaled)
+    return problem, problem.still(scale or 1.0), factors
 
 
 def adjust(
@@ -296,20 +305,20 @@ def adjust(
     terms: Sequence[Term],
     *,
     scaled: bool = False,
-    floors: dict[str, float] | None = None,
+    factors: dict[str, float] | None = None,
     advice: str = "",
 ) -> Adjusted:
     """The poses that the terms speak of, from where they `start`; `scaled` frees the size of the board as well.
 
-    `floors` says by kind of error which deviation is the least that is believed. Raises CalibrationError naming the
-    samples, and ending in `advice`, when too many of them don't fit the others.
+    `factors` are those of an adjustment before, to begin with. Raises CalibrationError naming the samples, and ending
+    in `advice`, when too many of them don't fit the others.
     """
     samples = {term.sample for term in terms if term.sample is not None}
     outliers: set[int] = set()
-    deviations: dict[str, float] = {}
+    sizes = dict(factors or {})
     while True:
         kept = [term for term in terms if term.sample not in outliers]
-        problem, x, deviations = _settled(start, kept, deviations, floors or {}, scaled)
+        problem, x, sizes = _settled(start, kept, sizes, 1.0 if scaled else None)
         far = _far(problem, x)
         if not far:
             break
@@ -321,4 +330,6 @@ def adjust(
     cofactors, _ = _cofactors(problem, x)
     covariances = {k: cofactors[column : column + 6, column : column + 6] for k, column in problem.column.items()}
     scale = (float(x[-1]), math.sqrt(cofactors[-1, -1])) if scaled else (1.0, 0.0)
-    return Adjusted(tuple(problem.poses(x)), covariances, tuple(sorted(outliers)), deviations, scale)
+    away = (problem.residuals(x) * problem.sigma)[problem.rows("corners")]
+    rms = math.sqrt(2.0 * float((away**2).mean()))
+    return Adjusted(tuple(problem.poses(x)), covariances, tuple(sorted(outliers)), sizes, rms, scale)

@@ -77,5 +77,5 @@ def board_poses(samples: Sequence[Corners], board: Board, camera: CameraInfo) ->
         try:
             poses.append(board_pose(corners, board, camera))
         except CalibrationError as error:
-            raise CalibrationError(f"sample {number}: {error}") from error
+            raise CalibrationError(f"sample {number}, camera {camera.camera_name}: {error}") from error
     return poses

@@ -1,4 +1,4 @@
-"""What a solver says of a transform that it found: how good, which samples were left out, what OpenCV alone makes of it."""
+"""What a solver says of a transform: how good it is, which samples were left out, what OpenCV alone finds. Pure."""
 
 import datetime
 import math

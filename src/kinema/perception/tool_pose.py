@@ -127,27 +127,36 @@ def _spread(poses: Sequence[Pose], mean: Pose) -> tuple[float, float]:
     return float(moved), float(turned)
 
 
-def anchor(T_base_dock: Pose, samples: Sequence[TrackedPose], T_tracker_tcp: Pose, limits: Limits = LIMITS) -> Pose:
-    """`T_base_world` from samples taken while the tool rests in its dock; `T_base_dock` is the TCP's pose there.
+def at_rest(samples: Sequence[TrackedPose], what: str, remedy: str, limits: Limits = LIMITS) -> Pose:
+    """`T_world_tracker`, the mean of samples taken while the tool keeps still.
 
-    Raises CalibrationError when the samples are too few, not all of high confidence, or the tool moved.
+    Raises CalibrationError, beginning with `what` and ending in the `remedy`, when the samples are too few, not all of
+    high confidence, or the tool moved.
     """
-    remedy = "put the gripper into its dock, wait until the tracker is confident, and keep still"
     if len(samples) < ANCHOR_SAMPLES:
-        raise CalibrationError(f"anchor: {len(samples)} samples, needed are {ANCHOR_SAMPLES}; {remedy}")
+        raise CalibrationError(f"{what}: {len(samples)} samples, needed are {ANCHOR_SAMPLES}; {remedy}")
     worst = min(sample.confidence for sample in samples)
     if worst < _HIGH or any(sample.jumped for sample in samples):
-        what = f"confidence was {worst}, needed is {_HIGH}" if worst < _HIGH else "the tracker relocalised"
-        raise CalibrationError(f"anchor: {what}; {remedy}")
+        why = f"confidence was {worst}, needed is {_HIGH}" if worst < _HIGH else "the tracker relocalised"
+        raise CalibrationError(f"{what}: {why}; {remedy}")
     poses = [sample.T_world_tracker for sample in samples]
     if not all(pose.isfinite() for pose in poses):
-        raise CalibrationError(f"anchor: a pose of the tracker is not finite; {remedy}")
+        raise CalibrationError(f"{what}: a pose of the tracker is not finite; {remedy}")
     mean, half = mean_pose(poses), len(poses) // 2
     moved, turned = _spread(poses, mean)
     crept, twisted = distance(mean_pose(poses[:half]), mean_pose(poses[half:]))
     if moved > limits.rest[0] or turned > limits.rest[1] or crept > limits.creep[0] or twisted > limits.creep[1]:
         raise CalibrationError(
-            f"anchor: the tool moved: {moved * 1e3:.1f} mm, {turned * 1e3:.1f} mrad about its mean, "
+            f"{what}: the tool moved: {moved * 1e3:.1f} mm, {turned * 1e3:.1f} mrad about its mean, "
             f"{crept * 1e3:.1f} mm, {twisted * 1e3:.1f} mrad from first to second half; {remedy}"
         )
-    return T_base_dock @ (mean @ T_tracker_tcp).inverse()
+    return mean
+
+
+def anchor(T_base_dock: Pose, samples: Sequence[TrackedPose], T_tracker_tcp: Pose, limits: Limits = LIMITS) -> Pose:
+    """`T_base_world` from samples taken while the tool rests in its dock; `T_base_dock` is the TCP's pose there.
+
+    Raises CalibrationError as `at_rest` does.
+    """
+    remedy = "put the gripper into its dock, wait until the tracker is confident, and keep still"
+    return T_base_dock @ (at_rest(samples, "anchor", remedy, limits) @ T_tracker_tcp).inverse()
