@@ -125,18 +125,17 @@ def checked(path: Path, model: type[Model], content: str, refusal: type[KinemaEr
         raise refusal(_explain(path, model, error) + ending) from error
 
 
-def _keep(path: Path, as_path: Path) -> None:
-    second_name = path.with_name(f".{path.name}.{os.getpid()}.previous")
-    second_name.unlink(missing_ok=True)
-    os.link(path, second_name)
-    os.replace(second_name, as_path)
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk holds which files there are in a folder."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
-def write(path: Path, value: pydantic.BaseModel, keep: Path | None = None) -> None:
-    """Replace a file: whenever this is cut short, `path` holds what it held or the new value, whole (FAULTS F24).
-
-    The file that is replaced is kept as `keep`, in the same folder.
-    """
+def write(path: Path, value: pydantic.BaseModel) -> None:
+    """Replace a file: whenever this is cut short, `path` holds what it held or the new value, whole (FAULTS F24)."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(draft, "w", encoding="utf-8") as stream:
@@ -150,13 +149,7 @@ def write(path: Path, value: pydantic.BaseModel, keep: Path | None = None) -> No
             )
             stream.flush()
             os.fsync(stream.fileno())
-        if keep and path.exists():
-            _keep(path, keep)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

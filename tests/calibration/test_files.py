@@ -216,13 +216,18 @@ def test_f22_a_huge_file_is_refused_unread(tmp_path):
         _load(path)
 
 
-def test_the_previous_file_is_kept(tmp_path):
+def test_every_previous_file_is_kept(tmp_path):
     path = tmp_path / "left.yaml"
+    save(tmp_path / "left.other.yaml", _camera())
     for rms in (0.1, 0.2, 0.3):
         save(path, _camera(rms=rms))
+    save(tmp_path / "left.other.yaml", _camera())
     assert _load(path).provenance.rms == 0.3
-    assert _load(previous(path)).provenance.rms == 0.2
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["left.yaml", "left.yaml.previous"]
+    assert {number: _load(kept).provenance.rms for number, kept in previous(path).items()} == {1: 0.1, 2: 0.2}
+    assert sorted(p.name for p in tmp_path.glob("*.yaml")) == ["left.other.yaml", "left.yaml"]
+    path.unlink()  # by hand
+    save(path, _camera(rms=0.4))
+    assert list(previous(path)) == [1, 2]
 
 
 _CRASH = """
@@ -250,14 +255,17 @@ files.save(path, value)
 
 
 def test_f24_a_crash_while_saving_leaves_the_old_file_or_the_new_one(tmp_path):
-    path = tmp_path / "left.yaml"
     outcomes = []
     for fatal in range(20):
-        path.unlink(missing_ok=True)
+        path = tmp_path / str(fatal) / "left.yaml"
         save(path, _camera(origin="simulator truth"))
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         code = subprocess.run([sys.executable, "-c", _CRASH, str(path), str(fatal)], env=environment).returncode
         outcomes.append((code, _load(path).camera_name))
+        assert all(_load(kept).camera_name == "left" for kept in previous(path).values())
+        save(path, _camera(origin="simulator truth"))
+        assert _load(path).camera_name == "left", "saving goes on after a crash"
+        assert [_load(kept).camera_name for kept in previous(path).values()] in (["left"], ["left", "new"])
         if code == 0:
             break
     assert outcomes[0] == (9, "left")
