@@ -36,13 +36,13 @@ _NAME = re.compile(
     r"(?P<kind>[a-z]+) (?P<columns>\d+)x(?P<rows>\d+) (?P<square>\d+(\.\d+)?)mm"
     r"( (?P<marker>\d+(\.\d+)?)mm (?P<dictionary>DICT_\w+))?"
 )
-_EXAMPLE = "charuco 9x6 30mm 22mm DICT_5X5_100"
 _SAMPLED = 8  # [px] edge of a tag's module when its bit is read
 _STRAY = 0.2  # [-] of all tags seen that may be none of the board's
 _REACH = 2.1  # [squares] from one tag to those whose place it foretells
 _ASTRAY = 0.3  # [-] of that way by which a tag may be elsewhere
 _RATIO = 0.06  # [-] by which the tags' size to the squares' may be off
 _ROUNDS, _ACROSS = 3, 0.09  # of sharpening tags; [-] of a side to look at on both sides of it
+_NARROW, _MOVED = 12.0, 3.0  # [px] side of a tag that is too short to be sharpened; way that is none of sharpening
 _SADDLE = 0.3  # [-] of the way to the next corner: half the window that a corner is refined in
 _OTHERS = ("4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL", "APRILTAG_25h9", "APRILTAG_36h11")
 
@@ -108,7 +108,7 @@ class Board:
         if match is None or match["kind"] not in KINDS:
             raise CalibrationError(
                 f"{name!r} names no board; allowed is a kind ({', '.join(KINDS)}), squares, their size, and for tags "
-                f"size and dictionary: {_EXAMPLE!r}"
+                f"size and dictionary: {DEFAULT.name!r}"
             )
         kind = KINDS[KINDS.index(match["kind"])]
         square, marker = (float(match[key] or 0.0) / 1e3 for key in ("square", "marker"))
@@ -204,6 +204,9 @@ def _dictionary(name: str) -> cv2.aruco.Dictionary:
     return cv2.aruco.getPredefinedDictionary(which)
 
 
+DEFAULT = Board("charuco", 9, 6, 0.030, 0.022, "DICT_5X5_100")  # on A4; not the dictionary of the fingers' tags
+
+
 @functools.lru_cache(maxsize=8)
 def _tag_detector(dictionary: str) -> cv2.aruco.ArucoDetector:
     parameters = cv2.aruco.DetectorParameters()
@@ -238,6 +241,9 @@ def _why_no_tags(grey: NDArray[np.uint8], board: Board) -> str:
         numbers, _ = _quads(grey, f"DICT_{other}")
         if len(numbers) > 2:
             return f"no board {board.name!r}, but {len(numbers)} tags of DICT_{other}: it is another board"
+    _, _, unread = _tag_detector(board.dictionary).detectMarkers(grey)
+    if len(unread) >= FEWEST:
+        return f"{len(unread)} squares are seen, none is a tag of {board.name!r}: it is blurred, too far, or none"
     return f"no board {board.name!r} in the picture"
 
 
@@ -307,13 +313,14 @@ def _sharpened(grey: NDArray[np.uint8], quads: Array) -> Array:
     A side lies where the profile across it is steepest, by that steepness' centroid; a parabola through it bends as the
     lens does, and its tangents at the ends cross in the corners.
     """
+    narrow = _narrow(quads)
     along = np.linspace(0.1, 0.9, 17)  # [-] of a side, from its first corner
     fit = np.linalg.pinv(np.vander(along, 3, increasing=True))  # (3, 17)
     for _ in range(_ROUNDS):
         sides = np.roll(quads, -1, axis=1) - quads  # (n, 4, 2)
         length = np.linalg.norm(sides, axis=2, keepdims=True)
         inwards = np.stack([-sides[..., 1], sides[..., 0]], axis=-1) / length
-        across = np.clip(_ACROSS * length, 1.5, 4.0)[..., None] * np.linspace(-1.0, 1.0, 17)  # (n, 4, 1, 17)
+        across = np.clip(_ACROSS * narrow, 1.2, 4.0)[:, None, None, None] * np.linspace(-1.0, 1.0, 17)  # (n, 1, 1, 17)
         points = quads[:, :, None] + along[:, None] * sides[:, :, None]
         places = (points[..., None, :] + across[..., None] * inwards[:, :, None, None]).astype(np.float32)
         flat = places.reshape(-1, 17, 2)
@@ -328,6 +335,11 @@ def _sharpened(grey: NDArray[np.uint8], quads: Array) -> Array:
     return quads
 
 
+def _narrow(quads: Array) -> Array:
+    """(n,) [px] the shortest side of each tag."""
+    return np.asarray(np.linalg.norm(np.roll(quads, -1, axis=1) - quads, axis=2).min(axis=1))
+
+
 def _crossing(p: Array, u: Array, q: Array, v: Array) -> Array:
     """Where lines through p along u and through q along v meet, each (..., 2)."""
     between = q - p
@@ -337,8 +349,9 @@ def _crossing(p: Array, u: Array, q: Array, v: Array) -> Array:
 
 def _aprilgrid(grey: NDArray[np.uint8], board: Board) -> tuple[NDArray[np.int64], Array]:
     numbers, quads = _checked_tags(grey, board)
-    quads = _sharpened(grey, quads)
-    return (4 * np.array(numbers)[:, None] + np.arange(4)).ravel(), quads.reshape(-1, 2)
+    sharp = _sharpened(grey, quads)
+    good = (_narrow(quads) > _NARROW) & (np.linalg.norm(sharp - quads, axis=2).max(axis=1) < _MOVED)
+    return (4 * np.array(numbers)[good, None] + np.arange(4)).ravel(), sharp[good].reshape(-1, 2)
 
 
 def _chessboard(grey: NDArray[np.uint8], board: Board) -> tuple[NDArray[np.int64], Array]:
@@ -372,8 +385,7 @@ def _refined(grey: NDArray[np.uint8], grid: Array) -> Array:
 
 
 def _chessboard_corners(grey: NDArray[np.uint8], board: Board) -> Array | None:
-    flags = cv2.CALIB_CB_NORMALIZE_IMAGE
-    found, pixels = cv2.findChessboardCornersSB(grey, (board.columns - 1, board.rows - 1), flags=flags)
+    found, pixels = cv2.findChessboardCornersSB(grey, (board.columns - 1, board.rows - 1))
     return np.asarray(pixels, float).reshape(-1, 2) if found else None
 
 
