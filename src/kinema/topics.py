@@ -42,6 +42,7 @@ def _camera_rows(camera: str) -> tuple[Topic, ...]:
         # only in bags, in place of image_raw
         Topic(f"{camera}/image_raw/compressed", "sensor_msgs/msg/CompressedImage", 30, Qos.SENSOR, False),
         Topic(f"{camera}/predicted", "sensor_msgs/msg/Image", 0, Qos.STATE, False),
+        Topic(f"{camera}/calibration", "sensor_msgs/msg/Image", 0, Qos.STATE, False),
     )
 
 
@@ -69,7 +70,9 @@ _ROWS = (
     Topic("policy/chunk", "kinema_interfaces/msg/ActionChunk", 0, Qos.STATE, True),
     Topic("policy/info", "kinema_interfaces/msg/PolicyInfo", 0, Qos.LATCHED, True),
     Topic("policy/timing", "kinema_interfaces/msg/PolicyTiming", 0, Qos.STATE, True),
+    Topic("policy/divergence", "kinema_interfaces/msg/Divergence", 0, Qos.STATE, False),
     Topic("task", "kinema_interfaces/msg/Task", 0, Qos.LATCHED, True),
+    Topic("calibration/state", "kinema_interfaces/msg/CalibrationState", 5, Qos.STATE, False, 1.0),
     Topic("cell/status", "kinema_interfaces/msg/CellStatus", 10, Qos.STATE, True, 1.0),
     Topic("cell/truth", "kinema_interfaces/msg/WorldTruth", 30, Qos.SENSOR, False, 0.25),
     Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", 0, Qos.STATE, True),

@@ -121,14 +121,10 @@ class Sample:
 
     def lacks(self, kind: Kind, devices: Sequence[str]) -> list[str]:
         """What a session of this kind needs and is not here."""
-        missing = [
-            f"the board in {camera}" for camera in devices if "corners" in kind.needs and camera not in self.corners
-        ]
-        for name in kind.needs:
-            value = getattr(self, name)
-            if name != "corners" and (value is None or value == ()):
-                missing.append(name)
-        return missing
+        unseen = [camera for camera in devices if "corners" in kind.needs and camera not in self.corners]
+        there = {"corners": True, "tracked": bool(self.tracked)}
+        missing = [name for name in kind.needs if not there.get(name, getattr(self, name) is not None)]
+        return [*(f"the board in {camera}" for camera in unseen), *missing]
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,10 @@ def tracked_msg(tracked: TrackedPose) -> TrackedPoseMsg:
     )
 
 
+def tracked(message: TrackedPoseMsg) -> TrackedPose:
+    return TrackedPose(time_ns(message.header.stamp), pose(message.pose), message.confidence, message.jumped)
+
+
 # ---- jaw and grasp force
 
 

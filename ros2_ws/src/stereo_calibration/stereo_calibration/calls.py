@@ -1,0 +1,52 @@
+"""Calls of other nodes' services from within a callback: the answer is waited for.
+
+They go through a node and an executor of their own, for the one that called back is busy with that callback.
+"""
+
+import time
+from typing import Any
+
+from rclpy.client import Client
+from rclpy.experimental import EventsExecutor
+from rclpy.node import Node
+
+from kinema.errors import DeviceError
+
+_SPIN = 0.02  # [s]
+
+
+class Calls:
+    """A node's telephone. `namespace` is the node's: names are relative to it."""
+
+    def __init__(self, owner: str, namespace: str) -> None:
+        # the command line's name is the owner's alone
+        options = {"use_global_arguments": False, "start_parameter_services": False, "enable_rosout": False}
+        self._node = Node(f"{owner}_calls", namespace=namespace, **options)
+        self._executor = EventsExecutor()
+        self._executor.add_node(self._node)
+        self._clients: dict[str, Client] = {}
+
+    def call(self, kind: type, name: str, timeout: float, **fields: Any) -> str:
+        """The message of a service's answer; raises DeviceError when it says no, or nothing within `timeout` [s]."""
+        deadline = time.monotonic() + timeout
+        if name not in self._clients:
+            self._clients[name] = self._node.create_client(kind, name)
+        client = self._clients[name]
+        while not client.service_is_ready():
+            self._wait(deadline, f"service {name} is not there: is its node up?")
+        asked = client.call_async(kind.Request(**fields))
+        while not asked.done():
+            self._wait(deadline, f"{name} has not answered within {timeout:.0f} s")
+        answer = asked.result()
+        if not answer.success:
+            raise DeviceError(f"{name}: {answer.message}")
+        return answer.message
+
+    def close(self) -> None:
+        self._executor.remove_node(self._node)
+        self._node.destroy_node()
+
+    def _wait(self, deadline: float, otherwise: str) -> None:
+        if time.monotonic() > deadline:
+            raise DeviceError(otherwise)
+        self._executor.spin_once(timeout_sec=_SPIN)

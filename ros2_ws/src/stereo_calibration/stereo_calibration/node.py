@@ -1,0 +1,273 @@
+"""Calibration by services, one session at a time: start, capture (and undo), solve, look at the numbers, accept.
+
+    ros2 service call /stereo_calibration/start_session kinema_interfaces/srv/StartCalibration "{what: hand_eye}"
+
+What is done when is `kinema.calibration.session`'s; `calibration/state` and the pictures on `<camera>/calibration` show
+it live. Samples are captured by service, by themselves (`~/auto_capture`), or at poses that the arm takes by itself
+(`~/pose_arm`): these go through the executor, as every motion. The jaw and the load cell are calibrated by their own
+nodes' services, which a session of them calls.
+"""
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+from kinema_interfaces.msg import CalibrationState
+from kinema_interfaces.srv import (
+    CalibrateLoadCell,
+    CalibrationStatus,
+    CaptureSample,
+    PoseArm,
+    SolveCalibration,
+    StartCalibration,
+    UndoSample,
+)
+from std_srvs.srv import SetBool, Trigger
+
+from kinema import cell_file
+from kinema.calibration.boards import DEFAULT, Board
+from kinema.calibration.files import save
+from kinema.calibration.progress import NONE, progress
+from kinema.calibration.senses import Senses, looks_through
+from kinema.calibration.session import Sample, Session
+from kinema.calibration.solving import Setting, setting, solve
+from kinema.clock import now_ns
+from kinema.errors import CalibrationError, KinemaError
+from kinema.streams import Health, Level
+from kinema.topics import CAMERAS, topic
+from kinema_ros.node import Node, Parameter, spin
+from stereo_calibration.arm import ArmPoses
+from stereo_calibration.calls import Calls
+from stereo_calibration.ears import Ears
+from stereo_calibration.eyes import Eyes, Hint
+from stereo_calibration.messages import fill, state_msg, view_msg
+
+_POLL = 0.1  # [s] between two looks at what came, and at the arm
+_NODES_ANSWER = 20.0  # [s] for another node to calibrate what is its own
+
+
+class CalibrationNode(Node):
+    """See the module's text."""
+
+    PARAMETERS = (
+        Parameter(
+            "cell", "launch/cells/virtual.yaml", "the cell file; what is accepted goes to its calibration folder"
+        ),
+        Parameter("robot", "", "which arm takes poses by itself; '': none does"),
+        Parameter("board", DEFAULT.name, "the board by its name, as on its print, where a session names none"),
+        Parameter("arm_speed", 0.1, "[m/s] with which the arm goes to its poses", 0.01, 0.25),
+        Parameter("arm_turn", 0.4, "[rad/s] with which it turns on the way", 0.05, 1.0),
+    )
+
+    # ---- lifecycle
+
+    def configure(self) -> None:
+        self._cell = cell_file.load(self.value("cell"))
+        if robot := self.value("robot"):
+            self._cell.check_robot(robot)
+        Board.parse(self.value("board"))
+        self._session = Session()
+        self._senses: Senses | None = None
+        self._auto = False
+        self._told, self._progress = self._session, NONE  # the session that the progress is of
+        self._calls = Calls(self.get_name(), self.get_namespace())
+        speed = self.value("arm_speed"), self.value("arm_turn")
+        self._arm = ArmPoses(self.value("robot"), self._cell.control.limits, speed, self._calls)
+        self._eyes = Eyes({camera: self.outlet(f"{camera}/calibration") for camera in CAMERAS})
+        self._ears = Ears(self, self._eyes)
+        self._state = self.outlet("calibration/state")
+        self._answer(StartCalibration, "~/start_session", self._start)
+        self._answer(CaptureSample, "~/capture_sample", self._capture)
+        self._answer(UndoSample, "~/undo_sample", self._undo)
+        self._answer(SolveCalibration, "~/solve", self._solve)
+        self._answer(Trigger, "~/accept", self._accept)
+        self._answer(Trigger, "~/cancel", self._cancel)
+        self._answer(SetBool, "~/auto_capture", self._auto_capture)
+        self._answer(PoseArm, "~/pose_arm", self._pose_arm)
+        self.serve(CalibrationStatus, "~/status", self._status)
+        self.every(_POLL, self._poll)
+        self.every(1.0 / topic("calibration/state").rate, self._report)
+        self.watch("session", self._health)
+
+    def activate(self) -> None:
+        self.loop(self._eyes.work, nice=5)
+
+    def deactivate(self) -> None:
+        if arm := self.__dict__.get("_arm"):
+            arm.tour = None
+
+    def cleanup(self) -> None:
+        for name in ("_ears", "_calls"):
+            if opened := self.__dict__.pop(name, None):
+                opened.close()
+
+    def _answer(self, kind: type, name: str, callback: Callable[[Any, Any], str]) -> None:
+        """A service whose refusals the session's message tells, too."""
+
+        def told(request: Any, response: Any) -> str:
+            try:
+                return callback(request, response)
+            except KinemaError as error:
+                self._session = self._session.refused(str(error))
+                raise
+
+        self.serve(kind, name, told)
+
+    # ---- the session's services
+
+    def _start(self, request: StartCalibration.Request, response: StartCalibration.Response) -> str:
+        board = request.board or self.value("board")
+        session = self._session.start(request.what, request.cameras, board, request.apart)
+        place = self._setting()
+        for device in session.devices:
+            place.serial(device)
+        lenses = {name: place.camera(name) for name in looks_through(session)} if session.what == "latency" else {}
+        self._senses = Senses(session, lenses)
+        self._eyes.board = session.board
+        self._ears.open(session, self._senses)
+        self._session = session
+        return session.message
+
+    def _capture(self, request: CaptureSample.Request, response: CaptureSample.Response) -> str:
+        self._session.may_capture()
+        if self._session.what != "load_cell":
+            return self._take_sample()
+        kept = len(self._session.samples)
+        answer = self._calls.call(
+            CalibrateLoadCell, self._session.kind.service, _NODES_ANSWER, mass=request.mass, keep=kept
+        )
+        self._session = self._session.capture(Sample(now_ns(), load=request.mass))
+        return answer
+
+    def _take_sample(self) -> str:
+        self._hear()
+        if self._senses is not None:
+            self._session = self._session.capture(self._senses.sample(now_ns()))
+        return self._session.message
+
+    def _undo(self, request: UndoSample.Request, response: UndoSample.Response) -> str:
+        last = request.number in (0, len(self._session.samples))
+        if self._session.what == "load_cell" and not last:
+            raise CalibrationError("only the last load can be undone; undo those after it first")
+        self._session = self._session.undo(request.number)
+        return self._session.message
+
+    def _solve(self, request: SolveCalibration.Request, response: SolveCalibration.Response) -> str:
+        self._session.may_solve()
+        if self._session.kind.service:
+            return self._solve_there()
+        solution = solve(self._session, self._setting())
+        self._session = self._session.solve(solution)
+        fill(response, solution)
+        return self._session.message
+
+    def _solve_there(self) -> str:
+        """Another node calibrates what is its own, and writes it; a cell without a load ends the loads."""
+        service, kept = self._session.kind.service, len(self._session.samples)
+        if self._session.what == "load_cell":
+            answer = self._calls.call(CalibrateLoadCell, service, _NODES_ANSWER, last=True, keep=kept)
+        else:
+            answer = self._calls.call(Trigger, service, _NODES_ANSWER)
+        self._end(self._session.finish(answer))
+        return answer
+
+    def _accept(self, request: Trigger.Request, response: Trigger.Response) -> str:
+        solution, folder = self._session.may_accept(), self._cell.calibration_folder
+        for name, value in solution.files.items():
+            save(folder / name, value)
+        written = ", ".join(str(folder / name) for name in solution.files)
+        self._end(self._session.finish(f"{written} is written; nodes go by it once they are configured anew"))
+        return self._session.message
+
+    def _cancel(self, request: Trigger.Request, response: Trigger.Response) -> str:
+        self._end(self._session.cancel())
+        return self._session.message
+
+    def _status(self, request: CalibrationStatus.Request, response: CalibrationStatus.Response) -> str:
+        response.state = self._state_msg()
+        return self._session.message
+
+    def _end(self, session: Session) -> None:
+        self._ears.close()
+        self._eyes.board, self._eyes.hints = None, {}
+        self._senses, self._arm.tour, self._auto = None, None, False
+        self._session = session
+
+    def _setting(self) -> Setting:
+        return setting(self._cell, datetime.datetime.now(datetime.UTC).date())
+
+    # ---- samples that take themselves
+
+    def _auto_capture(self, request: SetBool.Request, response: SetBool.Response) -> str:
+        kind = self._session.kind
+        if request.data and "corners" not in kind.needs:
+            raise CalibrationError(f"samples of {self._session.what} don't take themselves; {kind.how}")
+        self._auto = request.data
+        return "samples take themselves: still, sharp, and somewhere new" if request.data else "samples wait for a call"
+
+    def _pose_arm(self, request: PoseArm.Request, response: PoseArm.Response) -> str:
+        session, senses = self._session, self._senses
+        if request.poses == 0:
+            return self._arm.end()
+        self._hear()
+        look = senses.seen(session.devices[0]) if senses and session.kind.about == "view" else None
+        resting = senses.resting(now_ns()) if senses else None
+        return self._arm.begin(request.poses, session, resting, look, self._setting())
+
+    def _poll(self) -> None:
+        if self._senses is None:
+            return
+        news = self._hear()
+        try:
+            pose = self._arm.lead(self._ears.executor, self._senses.resting(now_ns()))
+        except KinemaError as error:
+            self._session = self._session.refused(f"the arm's poses end: {error}")
+            self.get_logger().warning(self._session.message)
+            return
+        if pose is not None:
+            self._take_quietly(f"pose {pose}: ")
+        elif self._auto and news and not self._senses.not_yet(self._session.samples):
+            self._take_quietly()
+
+    def _hear(self) -> bool:
+        """Hand over what the cameras have seen since the last time; whether there was any."""
+        news = False
+        while not self._eyes.looks.empty():
+            board, camera, look = self._eyes.looks.get()
+            if self._senses is not None and board == self._session.board:
+                self._senses.look(camera, look)
+                news = True
+        return news
+
+    def _take_quietly(self, where: str = "") -> None:
+        """A sample that nobody has called for; refused, the message says why."""
+        try:
+            self._session.may_capture()
+            self.get_logger().info(f"{where}{self._take_sample()}")
+        except CalibrationError as error:
+            self._session = self._session.refused(f"{where}{error}")
+
+    # ---- what is shown
+
+    def _report(self) -> None:
+        self._state.publish(self._state_msg())
+
+    def _state_msg(self) -> CalibrationState:
+        session, senses = self._session, self._senses
+        if self._told is not session:
+            self._told, self._progress = session, progress(session)
+        known = self._progress
+        problems = {camera: senses.problem(camera, session.samples) if senses else "" for camera in known.coverage}
+        self._eyes.hints = {camera: Hint(known.coverage[camera], problem) for camera, problem in problems.items()}
+        views = [
+            view_msg(camera, senses.seen(camera) if senses else None, hint) for camera, hint in self._eyes.hints.items()
+        ]
+        return state_msg(now_ns(), session, known, auto=self._auto, tour=self._arm.tour, views=views)
+
+    def _health(self, monotonic_ns: int) -> Health:
+        session = self._session
+        return Health(Level.OK, session.phase.name, {"what": session.what, "samples": str(len(session.samples))})
+
+
+def main() -> None:
+    spin(lambda: CalibrationNode("stereo_calibration"))
