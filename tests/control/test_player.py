@@ -260,11 +260,11 @@ def test_a_doubted_chunk_is_played_on_while_another_one_is_asked_for() -> None:
     for _ in range(50):  # 0.1 s: three steps of the eight after which it would ask
         deck.tick()
     assert deck.player.request is None
-    assert deck.player.replan(1, deck.t_ns)
+    assert deck.player.replan(deck.t_ns)
     deck.tick()
     request, playing = deck.player.request, deck.player.playing
     assert request.not_before_ns == deck.t_ns and playing.chunk.id == 1 and playing.step < 7
-    assert not deck.player.replan(1, deck.t_ns), "it was doubted before"
+    assert not deck.player.replan(deck.t_ns), "it was doubted before"
     assert deck.player.request is request
     goal = playing.path.reference(playing.s, 1.0, 0.0).pose
     deck.give(replace(chunk(deck.t_ns, T_base_tcp_t0=goal), id=2), goal=goal)
@@ -282,19 +282,20 @@ def test_only_an_observation_from_before_what_was_seen_is_not_waited_for() -> No
         request = deck.player.request
         for _ in range(30):  # its chunk is being thought
             deck.tick()
-        assert deck.player.replan(1, request.not_before_ns + round(seen * 1e9))
+        assert deck.player.replan(request.not_before_ns + round(seen * 1e9))
         deck.tick()
         assert (deck.player.request.id > request.id) is again
 
 
-def test_a_doubt_about_another_chunk_says_nothing_new() -> None:
+def test_what_a_chunk_has_seen_is_no_reason_to_doubt_it() -> None:
     deck = Deck()
-    assert not deck.player.replan(1, 0), "nothing is being played"
+    assert not deck.player.replan(deck.t_ns), "nothing is being played"
     deck.until_request()
-    deck.give(chunk(deck.t_ns))
+    seen = deck.t_ns
+    deck.give(chunk(seen))
     deck.tick()
-    assert not deck.player.replan(7, deck.t_ns)
-    assert deck.player.request is None
+    assert not deck.player.replan(seen) and deck.player.request is None
+    assert deck.player.replan(seen + 1)
 
 
 # ---- refusals

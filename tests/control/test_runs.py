@@ -59,7 +59,7 @@ def test_replanning_in_stop_and_go_drops_the_rest_and_looks_again_at_rest(rig) -
     assert left and left.isdisjoint(played(cell))
     assert asked(cell) > before
     cell.tick(Replan(1, cell.t_ns, "the mug has moved"))
-    assert len(cell.said("replanned")) == 1, "that chunk isn't played any more"
+    assert len(cell.said("replanned")) == 1, "nothing is being played any more"
     cell.tick(PlayChunk(cell.chunk(WAY), cell.last.request.id))
     assert cell.last.state is State.EXECUTING, "the run goes on"
 

@@ -345,7 +345,7 @@ class Controller:
         self._enter(leads_to, f"chunk {chunk.id}")
 
     def _replan(self, order: Replan) -> None:
-        if not self._player.replan(order.chunk, order.seen_ns):
+        if not self._player.replan(order.seen_ns):
             return
         self._tell("replanned", order.reason, chunk=order.chunk)
         if self._player.stop_and_go:

@@ -127,8 +127,8 @@ class RejectObservation:
 class Replan:
     """What chunk `chunk` imagined for `seen_ns` is not what was seen then: ask for another observation at once.
 
-    In overlap the chunk plays on until the next one joins; in stop and go the rest of it is dropped. Once for each
-    chunk; about another one than is being played it says nothing new.
+    Unless what is being played was thought from an observation as new. In overlap it plays on until the next chunk
+    joins; in stop and go the rest of it is dropped.
     """
 
     chunk: int

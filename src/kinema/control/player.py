@@ -123,13 +123,14 @@ class Player:
         if self.request is not None and request == self.request.id:
             self.request = None
 
-    def replan(self, chunk: int, seen_ns: int) -> bool:
-        """Ask anew though few steps have been played; False where the chunk isn't played, or was doubted before.
+    def replan(self, seen_ns: int) -> bool:
+        """Ask anew though few steps have been played, because of what was seen at `seen_ns`.
 
-        An observation that may be older than what was seen at `seen_ns` isn't waited for.
+        False where nothing is being played, or what knew of it, or what was doubted before. What is being thought from
+        an observation that may be older isn't waited for.
         """
         playing = self.playing
-        if playing is None or playing.chunk.id != chunk or playing.doubted:
+        if playing is None or playing.chunk.t0_ns >= seen_ns or playing.doubted:
             return False
         playing.doubted = True
         if self.request is not None and self.request.not_before_ns < seen_ns:

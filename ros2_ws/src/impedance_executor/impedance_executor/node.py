@@ -13,6 +13,7 @@ from geometry_msgs.msg import Twist
 from kinema_interfaces.action import RunPolicy
 from kinema_interfaces.msg import (
     ActionChunk as ActionChunkMsg,
+    Divergence,
     ExecutorState,
     PolicyInfo,
     PolicyRequest,
@@ -74,6 +75,7 @@ class _Run:
     chunks: int = 0
     latency: float = 0.0
     seen: set[int] = field(default_factory=set)
+    doubted: set[int] = field(default_factory=set)
 
 
 class ExecutorNode(Node):
@@ -84,6 +86,12 @@ class ExecutorNode(Node):
         Parameter("robot", "virtual_ur5e", "which robot stands in the cell"),
         Parameter("run_dir", "runs/latest", "folder of the audit log; relative to the checkout"),
         Parameter("require_approval", False, "every chunk waits for approve or reject before anything moves"),
+        Parameter(
+            "on_divergence",
+            "ignore",
+            "when what is seen is not what the policy imagined: a new observation at once, or the end of the run",
+            choices=("ignore", "replan", "hold"),
+        ),
         Parameter("approval_timeout", 60.0, "[s] that a chunk waits, then another one is asked for", 1.0, 3600.0),
     )
 
@@ -143,6 +151,7 @@ class ExecutorNode(Node):
         self._task_out = self.outlet("task")
         self.listen("policy/chunk", self._take_chunk)
         self.listen("policy/timing", self._take_timing)
+        self.listen("policy/divergence", self._take_divergence)
         self.listen("policy/info", lambda message: setattr(self, "_policy", message))
         self.every(_FAST, self._poll)
         self.watch("control loop", self._health)
@@ -270,6 +279,19 @@ class ExecutorNode(Node):
     def _take_timing(self, message: PolicyTiming) -> None:
         if message.rejected:
             self._send(orders.RejectObservation(message.request, message.rejected))
+
+    def _take_divergence(self, message: Divergence) -> None:
+        """Once for each chunk of this run; whether what is being played knows of it, the core sees."""
+        run, reaction = self._run, self.value("on_divergence")
+        if not message.diverged or run is None or run.ended or message.chunk not in run.seen - run.doubted:
+            return
+        run.doubted.add(message.chunk)
+        t_ns = self._newest.t_ns
+        self._record([Event(t_ns, "diverged", message.text, data={"chunk": message.chunk, "reaction": reaction})])
+        if reaction == "hold":
+            self._send(orders.Hold(message.text))
+        elif reaction == "replan":
+            self._send(orders.Replan(message.chunk, convert.time_ns(message.header.stamp), message.text))
 
     def _relay_request(self, t: Telemetry) -> None:
         if t.request == self._request:

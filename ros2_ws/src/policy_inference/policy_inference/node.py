@@ -3,7 +3,8 @@
 Callbacks only fill buffers; prediction runs in a thread of its own, so that they never wait for it. The video that goes
 with a chunk is finished afterwards, while somebody subscribes to it, in a thread of the lowest priority: there it costs
 the next chunk nothing that can be measured (docs/design.md). Where a person has to approve the chunk, the video comes
-first. Only the demonstrator subscribes to the simulator's truth, and it says so.
+first. Each video is held against what the cameras see as its moments come; with `watch` every chunk gets one. Only the
+demonstrator subscribes to the simulator's truth, and it says so.
 """
 
 import os
@@ -14,11 +15,13 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from kinema_interfaces.msg import (
+    Divergence,
     ExecutorState,
     GraspForce,
     JawState,
@@ -33,6 +36,7 @@ from kinema.chunk import Image as ImageArray, Observation, Prediction
 from kinema.clock import now_ns, to_ns, to_seconds
 from kinema.errors import ConfigError, KinemaError
 from kinema.interfaces import ImaginingPolicy
+from kinema.perception import divergence
 from kinema.perception.align import AlignmentError
 from kinema.policies import registry
 from kinema.policies.assembly import Assembler, Request
@@ -60,6 +64,7 @@ class _Wish:
     prediction: Prediction
 
 
+_COMPARE = 0.05  # [s] between two looks whether an imagined moment has come
 _POLL = 0.005  # [s] between two looks whether an open request can be answered
 _WAIT = 0.1  # [s] of a thread for something to do, before it looks whether it should end
 _LOWEST = 19  # niceness
@@ -85,6 +90,7 @@ class PolicyNode(Node):
         Parameter("mode", "", "mode of inference, as single, few:4, paper; '': the policy's own"),
         Parameter("backend", "", "engine that runs the networks; '': torch"),
         Parameter("device", "", "where the networks run, as cpu, cuda; '': cpu"),
+        Parameter("watch", False, "imagine what comes of every chunk, and hold it against what is seen"),
     )
 
     def configure(self) -> None:
@@ -95,6 +101,8 @@ class PolicyNode(Node):
         self._work: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._wishes: deque[_Wish] = deque(maxlen=1)  # the newest; nobody wants to see the one before
         self._wished = threading.Event()
+        self._watch = divergence.Watch(self._usual())
+        self._videos: queue.SimpleQueue[Prediction] = queue.SimpleQueue()
         self._busy = False
         self._run = -1
         self._last_chunk = None
@@ -103,6 +111,7 @@ class PolicyNode(Node):
         self._chunk = self.outlet("policy/chunk")
         self._timing = self.outlet("policy/timing")
         self._info = self.outlet("policy/info")
+        self._divergence = self.outlet("policy/divergence")
         self._predicted = {name: self.outlet(f"{name}/predicted") for name in spec.cameras}
         self._buffers = {name: convert.ImageBuffer(f"{name}_optical_frame") for name in spec.cameras}
         for name in spec.cameras:
@@ -118,6 +127,7 @@ class PolicyNode(Node):
             self.listen("cell/truth", self._take_truth)
         self.listen("policy/request", self._take_request)
         self.every(_POLL, self._answer)
+        self.every(_COMPARE, self._compare)
         self.watch("policy", self._health)
 
     def activate(self) -> None:
@@ -126,6 +136,20 @@ class PolicyNode(Node):
         self.loop(self._predict)
         if isinstance(self._policy, ImaginingPolicy):
             self.loop(self._imagine, nice=_LOWEST)
+
+    def _usual(self) -> divergence.Usual | None:
+        """What is usual of the policy's videos; raises ConfigError where there are none to be watched."""
+        if self.value("watch") and not isinstance(self._policy, ImaginingPolicy):
+            raise ConfigError(f"watch: policy {self._policy.name!r} imagines no video; allowed is watch:=false")
+        facts = getattr(self._policy, "checkpoint", None)
+        folder = Path(self.value("policy"))
+        usual = divergence.load(folder, facts.hash, getattr(self._policy, "mode", "")) if facts is not None else None
+        if self.value("watch") and usual is None:
+            self.get_logger().warning(
+                f"watch: nobody has measured what is usual of {folder}, so nothing will be above a threshold; "
+                f"`kinema evaluate divergence {folder}` does"
+            )
+        return usual
 
     def _known(self, measured: float) -> PolicyInfo:
         """What is known of the policy, after a chunk took `measured` [s]."""
@@ -172,6 +196,8 @@ class PolicyNode(Node):
         if not message.active:
             self._assembler.withdraw()
             return
+        if message.run != self._run:
+            self._watch.forget()  # the scene may be another one
         not_before_ns = convert.time_ns(message.not_before)
         request = Request(message.id, message.run, not_before_ns, message.task, message.approval)
         self._assembler.open(request, time.monotonic_ns())
@@ -234,7 +260,8 @@ class PolicyNode(Node):
         waited = to_seconds(now_ns() - job.observation.stamp_ns) - spent
         stages = {"wait": waited, "assemble": job.assembling, "predict": predicting}
         self._tell(job, prediction, {**stages, **prediction.timing})
-        if imagines and prediction.video is None and any(outlet.wanted for outlet in self._predicted.values()):
+        wanted = self.value("watch") or any(outlet.wanted for outlet in self._predicted.values())
+        if imagines and prediction.video is None and wanted:
             self._wishes.append(_Wish(job, prediction))
             self._wished.set()
 
@@ -270,11 +297,31 @@ class PolicyNode(Node):
         self._tell(wish.job, found, {k: v for k, v in found.timing.items() if k not in wish.prediction.timing})
 
     def _show(self, prediction: Prediction) -> None:
-        """Publish the imagined frames, if there are any, with the stamps that they stand for."""
+        """Publish the imagined frames, if there are any, with the stamps that they stand for; they are watched."""
+        self._videos.put(prediction)
         for name, frames in (prediction.video or {}).items():
             for i, frame in enumerate(frames):
                 stamp_ns = prediction.chunk.t0_ns + to_ns(i * prediction.video_dt)
                 self._predicted[name].publish(self._buffers[name].fill(frame, stamp_ns))
+
+    def _compare(self) -> None:
+        """Hold what was imagined against what has been seen."""
+        while not self._videos.empty():
+            self._watch.expect(self._videos.get())
+        for moment in self._watch.compare(self._assembler.buffers.images):
+            self._counts["diverged"] += moment.diverged
+            self._divergence.publish(
+                Divergence(
+                    header=convert.header(moment.stamp_ns),
+                    chunk=moment.chunk,
+                    ahead=moment.ahead,
+                    cameras=list(moment.cameras),
+                    values=list(moment.cameras.values()),
+                    threshold=moment.threshold,
+                    diverged=moment.diverged,
+                    text=moment.text,
+                )
+            )
 
     def _health(self, now_ns: int) -> Health:
         dropped = {f"dropped, {cause.value}": str(n) for cause, n in self._assembler.buffers.dropped.items()}
