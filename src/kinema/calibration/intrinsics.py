@@ -221,7 +221,10 @@ def _check(samples: Sequence[Corners], board: Board) -> None:
             raise CalibrationError(f"sample {number} shows {len(points)} corners, needed are {FEWEST}")
         affine, *_ = np.linalg.lstsq(np.column_stack([points[:, :2], np.ones(len(points))]), corners.pixels, rcond=None)
         if np.linalg.det(affine[:2]) <= 0.0:
-            raise CalibrationError(f"sample {number} shows the board mirrored: is the picture flipped, or the print?")
+            raise CalibrationError(
+                f"sample {number} shows the board mirrored: is the picture flipped, or the print, "
+                f"or is it another board than {board.name!r}?"
+            )
     share = coverage(samples).share
     if share < _SHARE:
         raise CalibrationError(
