@@ -12,6 +12,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", ["launch/handheld_demo.launch.py"]),
+        (f"share/{NAME}/rviz", ["rviz/recording.rviz"]),
     ],
     entry_points={
         "console_scripts": ["recorder = recording.recorder:main", "rehearsal = recording.rehearsal:main"],

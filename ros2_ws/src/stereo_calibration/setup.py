@@ -11,6 +11,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/rviz", ["rviz/calibration.rviz"]),
     ],
     entry_points={"console_scripts": ["stereo_calibration = stereo_calibration.node:main"]},
     zip_safe=True,

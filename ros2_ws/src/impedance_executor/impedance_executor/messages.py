@@ -1,5 +1,7 @@
 """What the executor publishes, made from one record of the control loop."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from geometry_msgs.msg import Point
 from kinema_interfaces.msg import ExecutorEvent
@@ -17,6 +19,7 @@ from kinema_ros.convert import header, pose_msg, transform_msg
 _PATH_WIDTH = 0.004  # [m]
 _BLUE = ColorRGBA(r=0.1, g=0.45, b=0.9, a=1.0)
 _VIOLET = ColorRGBA(r=0.44, g=0.28, b=0.91, a=1.0)
+_CYAN = ColorRGBA(r=0.11, g=0.73, b=0.78, a=1.0)
 _GREY = ColorRGBA(r=0.5, g=0.5, b=0.5, a=0.25)
 
 
@@ -40,6 +43,15 @@ def path(chunk: ActionChunk, ns: str) -> MarkerArray:
     line.pose = pose_msg(Pose.identity())
     line.scale.x = _PATH_WIDTH
     line.points = [Point(x=x, y=y, z=z) for x, y, z in T[:, :3, 3].tolist()]
+    return MarkerArray(markers=[line])
+
+
+def executed_path(stamp_ns: int, positions: Sequence[Array]) -> MarkerArray:
+    """Where the tool has been, positions (3,) [m] in base_link, as a line."""
+    line = Marker(header=header(stamp_ns, BASE), ns="executed_path", id=0, type=Marker.LINE_STRIP, color=_CYAN)
+    line.pose = pose_msg(Pose.identity())
+    line.scale.x = _PATH_WIDTH
+    line.points = [Point(x=float(x), y=float(y), z=float(z)) for x, y, z in positions]
     return MarkerArray(markers=[line])
 
 

@@ -5,6 +5,7 @@ own death makes the loop hold, latched. Orders are decided by the loop: an answe
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -41,7 +42,7 @@ from kinema.control.pacing import Pace, Tempo, pace
 from kinema.episodes.audit import AuditLog
 from kinema.errors import ChunkError, ConfigError, DeviceError, KinemaError, OwnershipError
 from kinema.frames import BASE, LinkFrames
-from kinema.geometry import Pose, distance
+from kinema.geometry import Array, Pose, distance
 from kinema.ring import RingReader
 from kinema.robots import GRIPPER
 from kinema.streams import Health, Level
@@ -52,6 +53,7 @@ from kinema_ros.node import Node, Parameter, spin
 
 _FAST = 1.0 / topic("joint_states").rate
 _SLOW = round(topic("joint_states").rate / topic("executor/state").rate)  # every so many fast cycles
+_TRAIL, _TRAIL_EVERY = 300, 10  # positions of the executed path; one every so many fast cycles
 _FEEDBACK = 0.2  # [s]
 _DECIDED = 3  # ticks after which an order has been taken or refused
 _ANSWER = 0.25  # [s] for those ticks to come
@@ -111,6 +113,7 @@ class ExecutorNode(Node):
         self._newest_ns = time.monotonic_ns()
         self._statistics: LoopStatistics | None = None
         self._cycle = 0
+        self._trail: deque[Array] = deque(maxlen=_TRAIL)
         self._jaw_stamp_ns = 0
         self._request = 0
         self._task = ""
@@ -491,10 +494,13 @@ class ExecutorNode(Node):
         if not self._gone:
             self._tf.publish(messages.link_transforms(self._frames, t.t_ns, t.q))
         self._publish_jaw()
+        if self._cycle % _TRAIL_EVERY == 0:
+            self._trail.append(t.T_base_tcp.position)
         if self._cycle % topic("joint_states").rate == 0:
             self._statistics = self._loop.statistics()
             limits = self._cell.control.limits.workspace
             self._path.publish(messages.workspace_box(t.t_ns, *limits))
+            self._path.publish(messages.executed_path(t.t_ns, self._trail))
         s = self._statistics
         position, rotation = distance(t.T_base_tcp, t.T_base_goal)
         self._state.publish(
