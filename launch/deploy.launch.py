@@ -16,14 +16,24 @@ import yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-from launch_ros.substitutions import FindPackageShare
 
-from kinema_ros.launching import BOOLEAN, CELL, cameras, ends_with, node, plan, process, split_argument
+from kinema_ros.launching import (
+    BOOLEAN,
+    CALIBRATION_OVERRIDE,
+    CELL,
+    cameras,
+    ends_with,
+    node,
+    plan,
+    process,
+    rviz,
+    split_argument,
+)
 
 ARGUMENTS = (
     DeclareLaunchArgument("robot", default_value="virtual_ur5e", description="a robot that the cell file allows"),
     CELL,
+    CALIBRATION_OVERRIDE,
     DeclareLaunchArgument("task", default_value="pick_and_place", description="pick_and_place or open_drawer"),
     DeclareLaunchArgument("episodes", default_value="3", description="how many; 0: stay up for an operator"),
     DeclareLaunchArgument("seed", default_value="0", description="of the first episode's scenario; the next adds one"),
@@ -50,6 +60,12 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument(
         "require_approval", default_value="false", choices=BOOLEAN, description="a person approves each chunk"
+    ),
+    DeclareLaunchArgument(
+        "on_divergence",
+        default_value="off",
+        choices=["off", "ignore", "replan", "hold"],
+        description="when what is seen is not what the policy imagined; off: it imagines only while somebody looks",
     ),
     DeclareLaunchArgument("speed_scale", default_value="0.0", description="stretch of every chunk; 0: the cell file's"),
     DeclareLaunchArgument("record", default_value="false", choices=BOOLEAN, description="record episodes as MCAP"),
@@ -83,17 +99,21 @@ def _table(context: object) -> list:
     }
     approval = arguments["require_approval"] == "true"
     thinking = {name: arguments[name] for name in ("policy", "episode", "mode", "backend", "device")}
+    reaction = arguments["on_divergence"]
     run_dir = arguments["run_dir"] or os.path.join("runs", datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     seen = arguments["headless"] == "false"
 
-    planned = plan("deploy", cell, robot=robot, policy=policy, episodes=episodes)
+    override = arguments["calibration_override"]
+    calibrated = {"cell": cell, "calibration_override": override}
+
+    planned = plan("deploy", cell, robot=robot, policy=policy, episodes=episodes, calibration_override=override)
     place = ("--cell", cell, "--robot", robot)
     scene = tuple(word for key, value in world.items() for word in (f"--{key}", str(value)))
     rows = [
         *(process(name, *place, *(scene if name == "cell" else ())) for name in planned["processes"]),
         *([node("virtual_cell", "virtual_cell", "virtual_cell")] if planned["simulated"] else []),
-        *cameras(planned, cell),
-        node("sensor_nodes", "load_cell", "load_cell", cell=cell),
+        *cameras(planned, **calibrated),
+        node("sensor_nodes", "load_cell", "load_cell", **calibrated),
         node(
             "impedance_executor",
             "executor",
@@ -102,18 +122,18 @@ def _table(context: object) -> list:
             robot=robot,
             run_dir=run_dir,
             require_approval=approval,
+            on_divergence="ignore" if reaction == "off" else reaction,
         ),
-        node("policy_inference", "policy", "policy", **thinking),
+        node("policy_inference", "policy", "policy", watch=reaction != "off", **thinking),
     ]
     if arguments["monitor"] == "true" and seen:
         rows.append(node("monitor", "monitor", "monitor", robot=robot, cell=cell))
     if arguments["record"] == "true":
         recorded = os.path.join(run_dir, "episodes")
-        recorder = {"trigger": "policy", "cell": cell, "robot": robot, "episodes_dir": recorded}
+        recorder = {**calibrated, "trigger": "policy", "robot": robot, "episodes_dir": recorded}
         rows.append(node("recording", "recorder", "recorder", **recorder))
     if arguments["rviz"] == "true" and seen:
-        config = os.path.join(FindPackageShare("policy_bringup").perform(context), "rviz", "deploy.rviz")
-        rows.append(Node(package="rviz2", executable="rviz2", name="rviz2", arguments=["-d", config], output="screen"))
+        rows.append(rviz(context, "policy_bringup", "deploy"))
     if episodes > 0:
         runner = node(
             "policy_bringup",
@@ -121,8 +141,8 @@ def _table(context: object) -> list:
             "run_episodes",
             **world,
             **run,
+            **calibrated,
             robot=robot,
-            cell=cell,
             policy=policy,
             episodes=episodes,
             run_dir=run_dir,

@@ -11,12 +11,24 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from kinema_ros.launching import BOOLEAN, CELL, cameras, ends_with, node, plan, process, split_argument
+from kinema_ros.launching import (
+    BOOLEAN,
+    CALIBRATION_OVERRIDE,
+    CELL,
+    cameras,
+    ends_with,
+    node,
+    plan,
+    process,
+    rviz,
+    split_argument,
+)
 
 ARGUMENTS = (
     DeclareLaunchArgument("task", default_value="", description="in words; '': as the virtual cell's scenario says"),
     DeclareLaunchArgument("operator", default_value="", description="who demonstrates"),
     CELL,
+    CALIBRATION_OVERRIDE,
     DeclareLaunchArgument("episodes_dir", default_value="episodes", description="relative to the checkout"),
     DeclareLaunchArgument(
         "compression", default_value="jpeg", choices=["none", "jpeg", "png"], description="of the images"
@@ -25,7 +37,8 @@ ARGUMENTS = (
     DeclareLaunchArgument("gesture", default_value="true", choices=BOOLEAN, description="two squeezes start and stop"),
     DeclareLaunchArgument("cue", default_value="beep", choices=["off", "beep", "spoken"], description="tells of it"),
     DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
-    DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="no monitor"),
+    DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
+    DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
     DeclareLaunchArgument("episodes", default_value="0", description="virtual: how many good ones; 0: stay up"),
     DeclareLaunchArgument("scenario", default_value="pick_and_place", description="virtual: that or open_drawer"),
     split_argument("virtual: which objects and backgrounds are drawn"),
@@ -40,13 +53,15 @@ def _table(context: object) -> list:
     if episodes > 0 and arguments["gesture"] == "false":
         raise RuntimeError("gesture:=false with episodes above 0: the simulated person knows no other way to begin")
 
-    planned = plan("handheld", cell, episodes=episodes)
+    override = arguments["calibration_override"]
+    calibrated = {"cell": cell, "calibration_override": override}
+    planned = plan("handheld", cell, episodes=episodes, calibration_override=override)
     scene = ("--task", scenario, "--split", split, "--seed", str(seed))
     recorder = node(
         "recording",
         "recorder",
         "recorder",
-        cell=cell,
+        **calibrated,
         trigger="operator",
         task=task,
         operator=arguments["operator"],
@@ -59,15 +74,17 @@ def _table(context: object) -> list:
     rows = [
         *(process(name, "--cell", cell, *(scene if name == "handheld" else ())) for name in planned["processes"]),
         *([node("virtual_cell", "virtual_cell", "virtual_cell")] if planned["simulated"] else []),
-        *cameras(planned, cell),
-        node("sensor_nodes", "load_cell", "load_cell", cell=cell),
-        node("sensor_nodes", "pose_tracker", "pose_tracker", cell=cell),
-        node("sensor_nodes", "jaw_tracker", "jaw_tracker", cell=cell),
+        *cameras(planned, **calibrated),
+        node("sensor_nodes", "load_cell", "load_cell", **calibrated),
+        node("sensor_nodes", "pose_tracker", "pose_tracker", **calibrated),
+        node("sensor_nodes", "jaw_tracker", "jaw_tracker", **calibrated),
         recorder,
         ends_with(recorder, "the recordings"),
     ]
     if arguments["monitor"] == "true" and arguments["headless"] == "false":
         rows.append(node("monitor", "recording_monitor", "monitor", cell=cell))
+    if arguments["rviz"] == "true" and arguments["headless"] == "false":
+        rows.append(rviz(context, "recording", "recording"))
     if episodes > 0:
         runner = node(
             "recording",

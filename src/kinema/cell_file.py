@@ -165,6 +165,12 @@ class Cell(Section):
         return {**found, "tracker": devices.tracker.serial}
 
     @property
+    def bridge(self) -> str:
+        """The load cell's serial number where its amplifier has to be calibrated, else ''."""
+        load_cell = self.devices.load_cell
+        return "" if load_cell.backend == "virtual" else load_cell.serial
+
+    @property
     def calibration_folder(self) -> Path:
         return paths.root() / self.calibration
 

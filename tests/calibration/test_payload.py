@@ -99,7 +99,7 @@ def test_a_pose_in_which_the_tool_touches_something_is_named_and_left_out():
     samples[4] = WrenchSample(touched.T_base_tcp, touched.wrench + TOUCH)
     result = _calibrate(samples)
     assert (
-        result.fit.outliers == (5,)
+        result.outliers == (5,)
         and "left out: samples 5" in result.report()
         and result.payload.provenance.samples == len(TILTS) - 1
     )

@@ -242,14 +242,14 @@ def calibration(cell: Cell, today: datetime.date) -> Iterator[Finding]:
         }
 
     def scale() -> dict[str, Provenance]:
-        return {LOAD_CELL.file: load_force_scale(folder, devices.load_cell.serial, today=today).provenance}
+        return {LOAD_CELL.file: load_force_scale(folder, cell.bridge, today=today).provenance}
 
     def tags(name: str) -> dict[str, Provenance]:
         return {name: load(folder / name, TagMap, remedy="print or survey it", today=today).provenance}
 
     for role in serials:
         yield _judged(role, today, "make it anew, as docs/calibration.md says", functools.partial(bundle, role))
-    if devices.load_cell.backend != "virtual":
+    if cell.bridge:
         yield _judged("force scale", today, f"make it anew with {LOAD_CELL.service}", scale)
     if isinstance(devices.tracker, cell_devices.TagTracker):
         yield _judged("tag map", today, "measure the tags anew", functools.partial(tags, devices.tracker.map))

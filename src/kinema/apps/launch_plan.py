@@ -4,8 +4,9 @@
 
 `processes` by the table of processes; `cameras` names each camera's node and its parameters. Launch files run under
 ROS's own interpreter, which does not have kinema. Ends with status 2, and says why, where the launch is refused: a cell
-file that is wrong, a robot that it does not allow, and for a real arm episodes that begin without a person, or a policy
-that sees a simulator's truth.
+file that is wrong, a robot that it does not allow, calibration that is missing, foreign, old or bad, and for a real arm
+episodes that begin without a person, or a policy that sees a simulator's truth. `--calibration-override WHY` lets
+missing, old and bad calibration pass; every episode says so.
 """
 
 import argparse
@@ -13,8 +14,9 @@ import json
 import sys
 
 from kinema import cell_file, processes
+from kinema.calibration.bundle import faults
 from kinema.cell_file import Cell
-from kinema.errors import ConfigError, KinemaError
+from kinema.errors import CalibrationError, ConfigError, KinemaError
 from kinema.policies.registry import SIMULATOR_ONLY
 from kinema.topics import CAMERAS
 
@@ -31,6 +33,14 @@ def check_deployment(cell: Cell, robot: str, policy: str, episodes: int) -> None
         )
     if policy in SIMULATOR_ONLY:
         raise ConfigError(f"policy {policy!r} sees a simulator's truth, and cell {cell.name!r} is a real one")
+
+
+def check_calibration(cell: Cell, handheld: bool, override: str) -> None:
+    """Raise CalibrationError for calibration that may not be used, all of it at once; `override` says why it may."""
+    found = faults(cell.calibration_folder, cell.serials(handheld), bridge=cell.bridge, override=bool(override))
+    if found:
+        remedy = "" if override else "\nor say why it is taken nonetheless, with calibration_override:=WHY"
+        raise CalibrationError("\n".join(found) + remedy)
 
 
 def plan(launch: processes.Launch, cell: Cell) -> dict[str, object]:
@@ -52,6 +62,7 @@ def main() -> int:
     parser.add_argument("--robot")
     parser.add_argument("--policy", default="")
     parser.add_argument("--episodes", type=int, default=0)
+    parser.add_argument("--calibration-override", default="")
     arguments = parser.parse_args()
     try:
         cell = cell_file.load(arguments.cell)
@@ -62,6 +73,7 @@ def main() -> int:
                 f"episodes is {arguments.episodes}, and cell {cell.name!r} has no simulated person to demonstrate; "
                 "allowed is 0"
             )
+        check_calibration(cell, arguments.launch == "handheld", arguments.calibration_override)
     except KinemaError as error:
         print(error, file=sys.stderr)
         return 2

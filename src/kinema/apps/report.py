@@ -239,6 +239,8 @@ def _markdown(summary: Summary) -> str:
     escaped = [[cell.replace("|", "\\|") for cell in _cells(row)] for row in summary.episodes]
     lines = [f"# {_headline(summary)}", ""]
     lines += [f"**{_TRUTH_NOTE}**", ""] if summary.facts.simulator_truth else []
+    if why := summary.facts.calibration_override:
+        lines += [f"**Calibration that is missing, old or bad was taken nonetheless: {why}.**", ""]
     lines += [f"| {' | '.join(cells)} |" for cells in (_COLUMNS, ["---"] * len(_COLUMNS), *escaped)]
     lines += ["", f"Machine: {summary.machine}.", ""]
     lines += [

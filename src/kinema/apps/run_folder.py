@@ -49,6 +49,7 @@ class Facts:
     simulator_truth  the policy saw what only the simulator knows
     mode             of inference, '': the policy's own
     execution        '': as fits the policy; executed: steps between two observations, 0: the policy's own number
+    calibration_override  why calibration that is missing, old or bad was taken nonetheless
     """
 
     robot: str
@@ -62,6 +63,7 @@ class Facts:
     executed: int
     speed_scale: float
     cell: str
+    calibration_override: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,33 @@
 """All calibration of one cell, loaded at once, so that activation refuses before anything moves (FAULTS F23)."""
 
 import datetime
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from kinema.calibration.files import CameraInfo, File, ForceScale, Jaw, Latencies, Transform, load
+from kinema import __version__
+from kinema.calibration.files import (
+    CameraInfo,
+    File,
+    ForceScale,
+    Jaw,
+    Latencies,
+    Latency,
+    Payload,
+    Provenance,
+    TagMap,
+    Transform,
+    load,
+)
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose
 
 SIDE_CAMERAS = ("left", "right")
 GRIPPER_CAMERA = "gripper"
 
-CalibrationFile = CameraInfo | Transform | Jaw | ForceScale | Latencies
+CalibrationFile = CameraInfo | Transform | Jaw | ForceScale | Latencies | Payload | TagMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,7 @@ KINDS = (
 )
 LATENCY = Kind("latency.yaml", Latencies, "cell", _session("latency"))
 LOAD_CELL = Kind("load_cell.yaml", ForceScale, "load_cell", "load_cell/calibrate")  # of backends that read a bridge
+PAYLOAD = Kind("payload.yaml", Payload, "arm", _session("payload"))  # what the cell file and the controller are told
 FRAMES = {
     "T_tcp_gripper.yaml": ("tcp", "gripper_optical_frame"),
     "T_base_left.yaml": ("base_link", "left_optical_frame"),
@@ -64,14 +79,21 @@ FRAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The calibration of the devices that were asked for; what was not asked for raises CalibrationError."""
+    """The calibration of the devices that were asked for; what was not asked for raises CalibrationError.
+
+    `missing` names files that are not there, which only an override lets pass; no latency is then 0.
+    """
 
     folder: Path
     files: Mapping[str, CalibrationFile]
     latencies: Latencies
+    missing: tuple[str, ...] = ()
 
     def _get(self, file: str, kind: type[File]) -> File:
         value = self.files.get(file)
+        if file in self.missing:
+            remedy = next(row.remedy for row in KINDS if row.file == file)
+            raise CalibrationError(f"{self.folder / file}: is missing, and no override stands in for it; {remedy}")
         if not isinstance(value, kind):
             raise CalibrationError(
                 f"{self.folder / file}: was not loaded, its device is not in this cell; loaded: {', '.join(self.files)}"
@@ -119,41 +141,110 @@ class Bundle:
         return row.seconds
 
 
-def load_bundle(folder: Path, serials: Mapping[str, str], *, today: datetime.date | None = None) -> Bundle:
-    """What the named devices need, each file for the serial number given, and the latencies.
+def _checked(folder: Path, kind: Kind, serial: str, today: datetime.date | None, override: bool) -> CalibrationFile:
+    """One device's file, of its frames and its camera."""
+    value = load(folder / kind.file, kind.schema, serial=serial, remedy=kind.remedy, today=today, override=override)
+    if isinstance(value, Transform) and (value.parent, value.child) != FRAMES[kind.file]:
+        raise CalibrationError(
+            f"{folder / kind.file}: parent, child are {value.parent}, {value.child}; "
+            f"allowed are {', '.join(FRAMES[kind.file])}; {kind.remedy}"
+        )
+    if isinstance(value, CameraInfo) and value.camera_name != kind.device:
+        raise CalibrationError(
+            f"{folder / kind.file}: camera_name is {value.camera_name!r}, allowed is {kind.device!r}; {kind.remedy}"
+        )
+    return value
 
-    `serials` maps devices ('gripper', 'left', 'right' the cameras; 'jaw', 'tracker'; others have no file but a
-    latency) to serial numbers. Raises CalibrationError naming the file and the service that makes it.
-    """
-    folder = Path(folder)
-    files: dict[str, CalibrationFile] = {}
-    for kind in KINDS:
-        if kind.device not in serials:
-            continue
-        value = load(folder / kind.file, kind.schema, serial=serials[kind.device], remedy=kind.remedy, today=today)
-        if isinstance(value, Transform) and (value.parent, value.child) != FRAMES[kind.file]:
-            raise CalibrationError(
-                f"{folder / kind.file}: parent, child are {value.parent}, {value.child}; "
-                f"allowed are {', '.join(FRAMES[kind.file])}; {kind.remedy}"
-            )
-        if isinstance(value, CameraInfo) and value.camera_name != kind.device:
-            raise CalibrationError(
-                f"{folder / kind.file}: camera_name is {value.camera_name!r}, allowed is {kind.device!r}; {kind.remedy}"
-            )
-        files[kind.file] = value
-    path = folder / LATENCY.file
-    latencies = load(path, Latencies, remedy=LATENCY.remedy, today=today)
+
+def _latencies(
+    path: Path, serials: Mapping[str, str], today: datetime.date | None, override: bool
+) -> tuple[Latencies, tuple[str, ...]]:
+    """With a row for each device; where that may lack, which ones lacked."""
+    if override and not path.exists():
+        nobody = Provenance(serial="none", date=datetime.date.min, origin="measured", software_version=__version__)
+        known = Latencies(devices={}, provenance=nobody)
+    else:
+        known = load(path, Latencies, remedy=LATENCY.remedy, today=today, override=override)
+    devices = dict(known.devices)
     for device, serial in serials.items():
-        row = latencies.devices.get(device)
-        if row is None:
+        row = devices.get(device)
+        if row is None and override:
+            devices[device] = Latency(serial=serial, seconds=0.0)
+        elif row is None:
             raise CalibrationError(f"{path}: devices.{device} is missing; {LATENCY.remedy}")
-        if row.serial != serial:
+        elif row.serial != serial:
             raise CalibrationError(
                 f"{path}: devices.{device}.serial is {row.serial!r}, the device's is {serial!r}; {LATENCY.remedy}"
             )
-    return Bundle(folder, MappingProxyType(files), latencies)
+    lacks = (path.name,) if devices.keys() != known.devices.keys() else ()
+    return known.model_copy(update={"devices": devices}), lacks
 
 
-def load_force_scale(folder: Path, serial: str, *, today: datetime.date | None = None) -> ForceScale:
+def load_bundle(
+    folder: Path, serials: Mapping[str, str], *, today: datetime.date | None = None, override: bool = False
+) -> Bundle:
+    """What the named devices need, each file for the serial number given, and the latencies.
+
+    `serials` maps devices ('gripper', 'left', 'right' the cameras; 'jaw', 'tracker'; others have no file but a
+    latency) to serial numbers. With `override` files may be missing, old, or have a residual above their threshold;
+    what is broken, or belongs to another device, is refused nonetheless. Raises CalibrationError naming the file and
+    the service that makes it.
+    """
+    folder = Path(folder)
+    files: dict[str, CalibrationFile] = {}
+    missing: list[str] = []
+    for kind in KINDS:
+        if kind.device not in serials:
+            continue
+        if override and not (folder / kind.file).exists():
+            missing.append(kind.file)
+        else:
+            files[kind.file] = _checked(folder, kind, serials[kind.device], today, override)
+    latencies, lacking = _latencies(folder / LATENCY.file, serials, today, override)
+    return Bundle(folder, MappingProxyType(files), latencies, (*missing, *lacking))
+
+
+def faults(
+    folder: Path,
+    serials: Mapping[str, str],
+    *,
+    bridge: str = "",
+    today: datetime.date | None = None,
+    override: bool = False,
+) -> tuple[str, ...]:
+    """Everything that keeps `load_bundle` from taking these devices' files, a sentence each.
+
+    `bridge` is the serial number of a load cell whose force scale is looked at, too.
+    """
+    found: list[str] = []
+
+    def look(file: str, check: Callable[[], object]) -> None:
+        if override and not (folder / file).exists():
+            return
+        try:
+            check()
+        except CalibrationError as error:
+            found.append(str(error))
+
+    folder = Path(folder)
+    for kind in KINDS:
+        if kind.device in serials:
+            look(kind.file, functools.partial(_checked, folder, kind, serials[kind.device], today, override))
+    look(LATENCY.file, lambda: _latencies(folder / LATENCY.file, serials, today, override))
+    if bridge:
+        look(LOAD_CELL.file, lambda: load_force_scale(folder, bridge, today=today, override=override))
+    return tuple(found)
+
+
+def load_force_scale(
+    folder: Path, serial: str, *, today: datetime.date | None = None, override: bool = False
+) -> ForceScale:
     """What a load cell's amplifier reads, as force: for backends that read a bridge; others say newtons themselves."""
-    return load(Path(folder) / LOAD_CELL.file, ForceScale, serial=serial, remedy=LOAD_CELL.remedy, today=today)
+    return load(
+        Path(folder) / LOAD_CELL.file,
+        ForceScale,
+        serial=serial,
+        remedy=LOAD_CELL.remedy,
+        today=today,
+        override=override,
+    )

@@ -26,8 +26,8 @@ class Fit:
 
     parameters  (p,), in the solver's units
     covariance  (p, p), from the Jacobian and the residuals of the samples that were used
-    misfits     (n,) RMS of every sample's residuals, those of outliers too, in the residuals' unit
-    outliers    numbers of the samples that were left out; the first sample is number 1
+    misfits     by sample's number (0 for a number that is none): RMS of its residuals, in their unit; of outliers too
+    outliers    numbers of the samples that were left out
     rms         of all residuals that were used
     """
 
@@ -76,7 +76,7 @@ def fit(
     jacobian: Callable[[Array], Array] | None = None,
     own: ArrayLike | None = None,
 ) -> Fit:
-    """Parameters (p,) that make `residuals(parameters)` (N,) small; `owner` (N,) is the index of each one's sample.
+    """Parameters (p,) that make `residuals(parameters)` (N,) small; `owner` (N,) is the number of each one's sample.
 
     floor     what a residual may be at least, in their unit: a smaller misfit never makes an outlier
     names     of the parameters, for refusals; `advice` ends the refusal of too many outliers
@@ -101,7 +101,7 @@ def fit(
     present = np.bincount(owner, minlength=count) > 0
     outlying = misfits > np.maximum(_FAR * np.median(misfits[present]), floor)
     if outlying.sum() > _MOST * present.sum():
-        listed = ", ".join(str(k + 1) for k in np.flatnonzero(outlying))
+        listed = ", ".join(str(k) for k in np.flatnonzero(outlying))
         raise CalibrationError(
             f"samples {listed} contradict the others: more than a third of them; {advice}".rstrip("; ")
         )
@@ -127,6 +127,6 @@ def fit(
         parameters=whole(done.x),
         covariance=covariance,
         misfits=_misfits(last, owner, count),
-        outliers=tuple(int(k) + 1 for k in np.flatnonzero(outlying)),
+        outliers=tuple(int(k) for k in np.flatnonzero(outlying)),
         rms=float(np.sqrt((last[used] ** 2).mean())),
     )

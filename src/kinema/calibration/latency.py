@@ -98,7 +98,7 @@ class LagResult:
         return "\n".join(lines)
 
 
-def _increments(motion: Motion) -> tuple[Array, Array]:
+def _increments(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
     """Indices (m,) of each increment's two ends, about _INCREMENT apart."""
     ends = np.searchsorted(motion.times, motion.times + _INCREMENT - 1e-9)
     begins = np.flatnonzero(ends < len(motion.times))
@@ -229,7 +229,7 @@ def lag(reference: Motion, measured: Motion, window: tuple[float, float] = WINDO
     owner = np.repeat(np.arange(len(comparison.values)), width)
     start = np.concatenate([[first], comparison.gain(first).ravel()])
     found = fit(residuals, start, owner, names, floor=1e-9, advice=_REMEDY)
-    left_out = np.array(found.outliers, int) - 1
+    left_out = np.array(found.outliers, int)
     used = np.delete(np.arange(len(comparison.values)), left_out)
     left = residuals(found.parameters).reshape(-1, width)[used]
     std = _std(comparison.jacobian(found.parameters)[np.isin(owner, used)], left.ravel(), width)

@@ -60,16 +60,21 @@ class PayloadResult:
     fit: Fit
     plain: Array
 
+    @property
+    def outliers(self) -> tuple[int, ...]:
+        """Numbers, from 1, of the samples that were left out."""
+        return self.fit.outliers
+
     def sag(self, stiffness: float) -> float:
         """[m] by which an impedance of that translational stiffness [N/m] gives way to the weight's uncertainty."""
         return float(self.fit.std[0]) * GRAVITY / stiffness
 
     def report(self) -> str:
         """Some lines for a person."""
-        x, std, count = self.fit.parameters, self.fit.std, len(self.fit.misfits)
+        x, std, used = self.fit.parameters, self.fit.std, self.payload.provenance.samples
         centre = ", ".join(f"{1e3 * value:.1f}" for value in self.payload.centre)
         lines = [
-            f"{count - len(self.fit.outliers)} of {count} poses, residual {self.fit.rms:.3f} N",
+            f"{used} of {used + len(self.fit.outliers)} poses, residual {self.fit.rms:.3f} N",
             f"{x[0]:.3f} kg, deviation {1e3 * std[0]:.1f} g; centre ({centre}) mm from the flange, deviation "
             f"{1e3 * float(np.linalg.norm(std[1:4])):.1f} mm",
             f"bias {float(np.linalg.norm(x[4:7])):.2f} N, {float(np.linalg.norm(x[7:])):.3f} N m, deviation "
@@ -115,7 +120,7 @@ def _plain(wrenches: Array, gravity: Array) -> Array:
     A[:, 3:, 1:4], A[:, 3:, 7:] = -_skew(gravity), eye
     A[:, 3:] /= _LEVER
     b = wrenches / [1, 1, 1, _LEVER, _LEVER, _LEVER]
-    x = np.linalg.lstsq(A.reshape(-1, 10), b.ravel(), rcond=None)[0]
+    x: Array = np.linalg.lstsq(A.reshape(-1, 10), b.ravel(), rcond=None)[0].astype(float)
     if x[0] <= 0.0:
         raise CalibrationError(
             f"the mass comes out as {x[0]:.3f} kg: forces have the wrong sign, or the arm has subtracted a payload "
@@ -151,10 +156,10 @@ def calibrate(
         torque = np.cross(x[1:4], load) + x[7:]
         return np.hstack([load + x[4:7] - wrenches[:, :3], (torque - wrenches[:, 3:]) / _LEVER]).ravel()
 
-    owner = np.repeat(np.arange(len(samples)), 6)
+    owner = np.repeat(np.arange(1, len(samples) + 1), 6)
     found = fit(residuals, plain, owner, NAMES, floor=_FLOOR, advice=_REMEDY)
     used = np.delete(np.arange(len(samples)), np.array(found.outliers, int) - 1)
-    _check([samples[k] for k in used], gravity[used])
+    _check([samples[k] for k in used.tolist()], gravity[used])
     x = found.parameters
     if x[0] <= 0.0 or found.std[0] > _UNSURE:
         raise CalibrationError(

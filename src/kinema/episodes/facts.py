@@ -72,6 +72,7 @@ class Facts(pydantic.BaseModel):
     ended       how it ended, in words
     success     None: nobody judged it
     calibration_origin  of the files in force, the weakest of them
+    calibration_override  why calibration that is missing, old or bad was taken nonetheless, and what was wrong with it
     tracker             the cell file's backend of the tracker in use, '' where there is none
     T_base_world        None where no tracker is in use
     versions    of what recorded it
@@ -98,6 +99,7 @@ class Facts(pydantic.BaseModel):
     simulated: bool
     images: ImageFacts
     calibration_origin: Literal["simulator truth", "measured", ""] = ""
+    calibration_override: str = ""
     tracker: str = ""
     T_base_world: WorldFacts | None = None
     versions: dict[str, str] = {}

@@ -116,7 +116,7 @@ class Episode:
     @functools.cached_property
     def calibration(self) -> Bundle:
         """The files that were in force, good for ever. Raises CalibrationError when one is not there or unusable."""
-        return load_calibration(self.folder)
+        return load_calibration(self.folder, override=bool(self.facts.calibration_override))
 
     def read(self, topics: Iterable[str] | None = None) -> Iterator[tuple[str, int, Any]]:
         """Topic, arrival [ns] and value (see `messages`) of every message, in the order of their arrivals.
@@ -213,8 +213,8 @@ def bag_path(folder: Path) -> Path:
     return found[0]
 
 
-def load_calibration(folder: Path) -> Bundle:
-    """The calibration copied into an episode; ages are not judged, it was good when it was used.
+def load_calibration(folder: Path, override: bool = False) -> Bundle:
+    """The calibration copied into an episode; ages are not judged, it was good when it was used, or overridden.
 
     Raises CalibrationError when a file is missing or unusable.
     """
@@ -225,7 +225,7 @@ def load_calibration(folder: Path) -> Bundle:
         provenance = yaml_file.read(source / kind.file, kind.schema, CalibrationError).provenance
         serials[kind.device] = provenance.serial
         dates.append(provenance.date)
-    return load_bundle(source, serials, today=max(dates, default=None))
+    return load_bundle(source, serials, today=max(dates, default=None), override=override)
 
 
 def table_name(topic: str) -> str:

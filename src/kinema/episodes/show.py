@@ -50,6 +50,7 @@ def _headline(episode: Episode) -> str:
     parts = [episode.name, f"{to_seconds(facts.ended_ns - facts.began_ns):.1f} s", judged]
     parts += [facts.operator or facts.robot or facts.source]
     parts += [f"calibration: {facts.calibration_origin}"] if facts.calibration_origin else []
+    parts += ["calibration overridden"] if facts.calibration_override else []
     return "  ·  ".join(parts)
 
 

@@ -9,11 +9,19 @@ from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, Reg
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
 
 BOOLEAN = ["true", "false"]
 
 CELL = DeclareLaunchArgument(
     "cell", default_value="launch/cells/virtual.yaml", description="the cell file; relative to the checkout"
+)
+
+
+CALIBRATION_OVERRIDE = DeclareLaunchArgument(
+    "calibration_override",
+    default_value="",
+    description="why calibration that is missing, old or bad is taken nonetheless; every episode says so",
 )
 
 
@@ -42,7 +50,7 @@ def process(name: str, *arguments: str) -> ExecuteProcess:
 
 def plan(launch: str, cell: str, **arguments: object) -> dict:
     """What a launch starts in a cell: see `kinema.apps.launch_plan`; RuntimeError with its reason for a refusal."""
-    words = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in arguments.items()]
     command = [_python(), "-m", "kinema.apps.launch_plan", launch, "--cell", cell, *words]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -50,10 +58,10 @@ def plan(launch: str, cell: str, **arguments: object) -> dict:
     return json.loads(done.stdout)
 
 
-def cameras(plan: dict, cell: str) -> list[Node]:
-    """The cell's camera nodes."""
+def cameras(plan: dict, **same: object) -> list[Node]:
+    """The cell's camera nodes, with parameters that are the same for all."""
     return [
-        node("sensor_nodes", executable, f"{name}_camera", cell=cell, camera=name, **parameters)
+        node("sensor_nodes", executable, f"{name}_camera", camera=name, **same, **parameters)
         for name, (executable, parameters) in plan["cameras"].items()
     ]
 
@@ -66,6 +74,12 @@ def node(package: str, executable: str, name: str, **parameters: object) -> Node
         output="screen",
         parameters=[parameters] if parameters else [],
     )
+
+
+def rviz(context: object, package: str, name: str) -> Node:
+    """RViz with one of the configurations of `rviz/`, as the package that uses it installs it."""
+    config = os.path.join(FindPackageShare(package).perform(context), "rviz", f"{name}.rviz")
+    return Node(package="rviz2", executable="rviz2", name="rviz2", arguments=["-d", config], output="screen")
 
 
 def ends_with(node: Node, what: str) -> RegisterEventHandler:

@@ -42,6 +42,11 @@ class Parameter:
         )
 
 
+CALIBRATION_OVERRIDE = Parameter(
+    "calibration_override", "", "why calibration that is missing, old or bad is taken nonetheless; '': it is refused"
+)
+
+
 def declare(node: Node, table: tuple[Parameter, ...]) -> list[str]:
     """Declare every row; returns what is wrong with the values that were given, each naming key, file, what is allowed.
 

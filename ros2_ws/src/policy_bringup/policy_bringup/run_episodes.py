@@ -17,7 +17,7 @@ from kinema.apps import report, run_folder
 from kinema.clock import now_ns
 from kinema.errors import ConfigError, DeviceError
 from kinema.policies.registry import SIMULATOR_ONLY
-from kinema_ros.parameters import Parameter
+from kinema_ros.parameters import CALIBRATION_OVERRIDE, Parameter
 from kinema_ros.script import ANSWER_TIMEOUT, START_TIMEOUT, Script, run
 
 PARAMETERS = (
@@ -28,6 +28,7 @@ PARAMETERS = (
     Parameter("policy", "demonstrator", "which policy is running, as the policy node knows it"),
     Parameter("robot", "virtual_ur5e", "which robot stands in the cell"),
     Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
+    CALIBRATION_OVERRIDE,
     Parameter("mode", "", "the policy's mode of inference, as the policy node knows it"),
     Parameter("execution", "", "'': as fits the policy", choices=("", "overlap", "stop_and_go")),
     Parameter("executed", 0, "steps between two observations; 0: the policy's own number", 0, 1000),
@@ -146,6 +147,7 @@ def run_all(operator: Operator) -> None:
     if not cell_file.load(operator.value("cell")).simulated:
         raise ConfigError(f"{operator.value('cell')}: a real cell; there a person enables the arm and runs the policy")
     same = ("robot", "task", "split", "seed", "policy", "mode", "execution", "executed", "speed_scale", "cell")
+    same += ("calibration_override",)
     facts = run_folder.Facts(
         **{name: operator.value(name) for name in same},
         simulator_truth=operator.value("policy") in SIMULATOR_ONLY,

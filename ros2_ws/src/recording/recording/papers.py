@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.calibration.bundle import Bundle, load_bundle
+from kinema.calibration.bundle import Bundle, faults, load_bundle
 from kinema.cell_file import Cell
 from kinema.episodes.facts import Facts, ImageFacts, ScenarioFacts, WorldFacts
 from kinema.episodes.pipeline import Encoding
@@ -17,13 +17,17 @@ _SAME = 1e-9  # [m, rad] between equal transforms
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What stays the same from one episode to the next; `robot` '' for the handheld gripper."""
+    """What stays the same from one episode to the next; `robot` '' for the handheld gripper.
+
+    `override` says why calibration that is missing, old or bad is taken nonetheless, '': it is not.
+    """
 
     cell: Cell
     robot: str
     operator: str
     encoding: Encoding
     by_policy: bool
+    override: str = ""
 
     @property
     def tracker(self) -> str:
@@ -40,6 +44,7 @@ class Papers:
         self._files: list[tuple[Path, int]] | None = None
         self._bundle: Bundle | None = None
         self._unusable = ""
+        self._overridden = ""
 
     @property
     def calibration(self) -> Path:
@@ -55,8 +60,11 @@ class Papers:
         files = self.files()
         if files != self._files:
             self._files, self._bundle, self._unusable = files, None, ""
+            why, bridge = self._setting.override, self._setting.cell.bridge
+            wrong = faults(self.calibration, self._serials, bridge=bridge) if why else ()
+            self._overridden = "; ".join((why, *wrong)) if why else ""
             try:
-                self._bundle = load_bundle(self.calibration, self._serials)
+                self._bundle = load_bundle(self.calibration, self._serials, override=bool(why))
             except CalibrationError as error:
                 self._unusable = str(error)
         return self._unusable
@@ -82,6 +90,7 @@ class Papers:
                 height=height,
             ),
             calibration_origin=calibration_origin(self._bundle) if self._bundle else "",
+            calibration_override=self._overridden,
             tracker="" if setting.by_policy else setting.tracker,
             T_base_world=self._world(seen),
             versions=versions("rosbags", "opencv-contrib-python"),
@@ -91,5 +100,7 @@ class Papers:
         T_base_world = seen.T_base_world
         if self._setting.by_policy or T_base_world is None or self._bundle is None:
             return None
+        if "T_base_world.yaml" in self._bundle.missing:
+            return WorldFacts.of(T_base_world, "dock")
         from_file = max(distance(T_base_world, self._bundle.T_base_world)) < _SAME
         return WorldFacts.of(T_base_world, "file" if from_file else "dock")

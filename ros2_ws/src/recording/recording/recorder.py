@@ -40,6 +40,7 @@ from kinema.streams import Health, Level
 from kinema.topics import TOPICS, Qos, Topic
 from kinema_ros.convert import header
 from kinema_ros.node import Node, Parameter, spin
+from kinema_ros.parameters import CALIBRATION_OVERRIDE
 from kinema_ros.topics import QOS
 from recording.cue import MODES, Cue
 from recording.keys import Keys
@@ -75,6 +76,7 @@ class Recorder(Node):
 
     PARAMETERS = (
         Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
+        CALIBRATION_OVERRIDE,
         Parameter("episodes_dir", "episodes", "episodes go below it; relative to the checkout"),
         Parameter("trigger", "operator", "who begins and ends episodes", choices=("operator", "policy")),
         Parameter("robot", "", "which arm acts; '' for the handheld gripper"),
@@ -100,7 +102,14 @@ class Recorder(Node):
         self._room = Room(self._root, round(1e9 * self.value("min_disk_gb")))
         self._encoding = Encoding(self.value("compression"), self.value("quality"))
         cell = cell_file.load(self.value("cell"))
-        setting = Setting(cell, self.value("robot"), self.value("operator"), self._encoding, self._by_policy)
+        setting = Setting(
+            cell,
+            self.value("robot"),
+            self.value("operator"),
+            self._encoding,
+            self._by_policy,
+            self.value("calibration_override"),
+        )
         self._papers = Papers(setting)
         self._limits = replace(LIMITS, lost=self.value("max_drop_fraction"))
         self._profile = DEPLOYED if self._by_policy else handheld(setting.tracker)

@@ -11,6 +11,7 @@ from kinema.streams import FrozenImages, Health, Level
 from kinema.topics import CAMERAS, Qos, topic
 from kinema_ros.convert import ImageBuffer, camera_info_msg, transforms_msg
 from kinema_ros.node import Node, Outlet, Parameter
+from kinema_ros.parameters import CALIBRATION_OVERRIDE
 from kinema_ros.topics import QOS
 
 _TIMEOUT = 0.1  # [s] of one wait for a frame: three frames (FAULTS F09)
@@ -22,6 +23,7 @@ class CameraNode(Node):
 
     PARAMETERS = (
         Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
+        CALIBRATION_OVERRIDE,
         Parameter("camera", "left", "which camera of the cell", choices=CAMERAS),
         Parameter("qos", "sensor_data", "quality of service of the images", choices=tuple(_RELIABILITY)),
     )
@@ -49,13 +51,19 @@ class CameraNode(Node):
 
     def _calibrated(self, name: str, serial: str, cell: Cell) -> tuple[CameraInfo, float]:
         """Its intrinsics and its latency [s]; its mount is kept for /tf_static."""
-        bundle = load_bundle(cell.calibration_folder, {name: serial})
-        info = bundle.camera(name).scaled(cell.image_size)
-        self._mount = (
-            (("tcp", info.frame_id, bundle.T_tcp_camera()),)
-            if name == GRIPPER_CAMERA
-            else (("base_link", info.frame_id, bundle.T_base_camera(name)),)
-        )
+        override = bool(self.value("calibration_override"))
+        bundle = load_bundle(cell.calibration_folder, {name: serial}, override=override)
+        if f"{name}.yaml" in bundle.missing:
+            info = CameraInfo.uncalibrated(name, cell.image_size, serial)
+        else:
+            info = bundle.camera(name).scaled(cell.image_size)
+        parent = "tcp" if name == GRIPPER_CAMERA else "base"
+        if f"T_{parent}_{name}.yaml" in bundle.missing:
+            self._mount = ()
+        elif name == GRIPPER_CAMERA:
+            self._mount = (("tcp", info.frame_id, bundle.T_tcp_camera()),)
+        else:
+            self._mount = (("base_link", info.frame_id, bundle.T_base_camera(name)),)
         return info, bundle.latency(name)
 
     def image_outlet(self, name: str, watched: bool = True) -> Outlet:

@@ -23,6 +23,7 @@ from kinema.streams import Health, Level
 from kinema.topics import topic
 from kinema_ros.convert import image, jaw_reading_msg, time_ns
 from kinema_ros.node import Node, Parameter, spin
+from kinema_ros.parameters import CALIBRATION_OVERRIDE
 
 _IMAGES = f"{GRIPPER_CAMERA}/image_raw"
 _UNSEEN = 0.5  # [s] without a valid reading after which it is an error
@@ -33,6 +34,7 @@ class JawTrackerNode(Node):
 
     PARAMETERS = (
         Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
+        CALIBRATION_OVERRIDE,
         Parameter("dictionary", "DICT_4X4_50", "ArUco dictionary of the finger tags, for calibrating"),
         Parameter("tag_size", 0.016, "[m] edge of the tags' black square as printed, for calibrating", 0.005, 0.1),
         Parameter("calibration_time", 20.0, "[s] of images before the call that calibrate_jaw uses", 2.0, 120.0),
@@ -42,7 +44,9 @@ class JawTrackerNode(Node):
         cell = cell_file.load(self.value("cell"))
         self._serial = cell.devices.gripper.serial
         self._path = cell.calibration_folder / JAW.file
-        bundle = load_bundle(cell.calibration_folder, {GRIPPER_CAMERA: cell.devices.cameras.gripper.serial})
+        self._override = bool(self.value("calibration_override"))
+        serials = {GRIPPER_CAMERA: cell.devices.cameras.gripper.serial}
+        bundle = load_bundle(cell.calibration_folder, serials, override=self._override)
         self._camera = bundle.camera(GRIPPER_CAMERA).scaled(cell.image_size)
         self._T_tcp_camera = bundle.T_tcp_camera()
         self._finder = TagFinder(self.value("dictionary"), self._camera)
@@ -59,7 +63,7 @@ class JawTrackerNode(Node):
     def _load(self) -> tuple[JawTracker | None, str]:
         """A tracker by the file in force, or what it lacks."""
         try:
-            jaw = load(self._path, Jaw, serial=self._serial, remedy=JAW.remedy)
+            jaw = load(self._path, Jaw, serial=self._serial, remedy=JAW.remedy, override=self._override)
             if jaw.dictionary != self.value("dictionary"):
                 raise CalibrationError(
                     f"{self._path}: dictionary is {jaw.dictionary}, the parameter dictionary says "

@@ -27,6 +27,7 @@ from kinema.ring import RingWriter
 from kinema.streams import Health, Level
 from kinema_ros.convert import force_msg, wrench_msg
 from kinema_ros.node import Node, Parameter, spin
+from kinema_ros.parameters import CALIBRATION_OVERRIDE
 
 _TIMEOUT = 0.1  # [s] of one wait for a sample
 _KEPT = 256  # samples in the ring
@@ -45,6 +46,7 @@ class LoadCellNode(Node):
 
     PARAMETERS = (
         Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
+        CALIBRATION_OVERRIDE,
         Parameter("capacity", 98.0665, "[N] that the cell is rated for, for calibrating", 1.0, 2000.0),
     )
 
@@ -82,9 +84,11 @@ class LoadCellNode(Node):
 
     def _calibration(self) -> tuple[ForceScale, float]:
         """What is in force, and the latency [s]; where a file lacks, a scale that lets the readings through."""
+        override = bool(self.value("calibration_override"))
         try:
-            scale = load_force_scale(self._folder, self._serial)
-            latency = load_bundle(self._folder, {"load_cell": self._serial}).latency("load_cell")
+            scale = load_force_scale(self._folder, self._serial, override=override)
+            bundle = load_bundle(self._folder, {"load_cell": self._serial}, override=override)
+            latency = bundle.latency("load_cell")
         except CalibrationError as error:
             self._lacks = str(error)
             self.get_logger().error(self._lacks)

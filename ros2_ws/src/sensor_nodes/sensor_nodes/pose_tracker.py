@@ -27,6 +27,7 @@ from kinema.perception.tool_pose import ToolPose, anchor
 from kinema.streams import Health, Level
 from kinema_ros.convert import image, pose_stamped_msg, time_ns, tracked_msg, transforms_msg
 from kinema_ros.node import Node, Parameter, spin
+from kinema_ros.parameters import CALIBRATION_OVERRIDE
 
 _TIMEOUT = 0.1  # [s] of one wait for a sample
 _REST = 100  # samples that an anchor is made of: half a second
@@ -41,6 +42,7 @@ class PoseTrackerNode(Node):
 
     PARAMETERS = (
         Parameter("cell", "launch/cells/virtual.yaml", "the cell file"),
+        CALIBRATION_OVERRIDE,
         Parameter(
             "anchor", "dock", "where T_base_world comes from: each visit of the dock, or the calibration file",
             choices=("dock", "file"),
@@ -51,7 +53,9 @@ class PoseTrackerNode(Node):
         cell = cell_file.load(self.value("cell"))
         if cell.devices.tracker is None:
             raise ConfigError(f"{self.value('cell')}: devices.tracker is missing; the handheld gripper needs one")
-        self._calibration = load_bundle(cell.calibration_folder, {"tracker": cell.devices.tracker.serial})
+        folder, serials = cell.calibration_folder, {"tracker": cell.devices.tracker.serial}
+        self._override = bool(self.value("calibration_override"))
+        self._calibration = load_bundle(folder, serials, override=self._override)
         self._tool = ToolPose(self._calibration.T_tracker_tcp)
         self._lock = threading.Lock()
         self._recent: deque[TrackedPose] = deque(maxlen=_REST)
@@ -74,8 +78,9 @@ class PoseTrackerNode(Node):
         if isinstance(described, cell_devices.T265):
             world = paths.runtime() if cell.simulated else None
             return T265(described.serial, latency=latency, world=world)
-        camera = load_bundle(cell.calibration_folder, {GRIPPER_CAMERA: described.serial}).camera(GRIPPER_CAMERA)
-        tag_map = load(cell.calibration_folder / described.map, TagMap, remedy=_MAP)
+        folder, serials = cell.calibration_folder, {GRIPPER_CAMERA: described.serial}
+        camera = load_bundle(folder, serials, override=self._override).camera(GRIPPER_CAMERA)
+        tag_map = load(folder / described.map, TagMap, remedy=_MAP, override=self._override)
         self._tags = TagMapTracker(tag_map, camera.scaled(cell.image_size))
         self.listen(f"{GRIPPER_CAMERA}/image_raw", self._look)
         return None
