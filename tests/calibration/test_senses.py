@@ -18,7 +18,7 @@ from kinema.paths import root
 from kinema.topics import TOPICS
 
 BOARD = "charuco 9x6 30mm 22mm DICT_5X5_100"
-SEEN = Corners(np.arange(8), np.zeros((8, 2)), (640, 480))
+SEEN = Corners(np.arange(16), 100.0 + 400 * Board.parse(BOARD).points[:16, :2], (640, 480))
 START = 1_000 * NS
 T = Pose.from_rotvec([0.5, 0.0, 0.3], [math.pi, 0.0, 0.0])
 CAMERAS = {"gripper": load(root() / "calibration/virtual/gripper.yaml", CameraInfo, remedy="")}
@@ -66,6 +66,20 @@ def test_why_the_board_is_not_seen_is_passed_on():
     heard.look("left", Look(START + 1, None, "the board is blurred"))
     with pytest.raises(CalibrationError, match="left: the board is blurred"):
         heard.sample(START + 2)
+
+
+def test_corners_on_a_line_are_no_look_at_the_board():
+    heard = senses("intrinsics", "left")
+    heard.look("left", Look(START, Corners(np.arange(8), SEEN.pixels[:8], (640, 480))))
+    with pytest.raises(CalibrationError, match="left: the corners lie on one line"):
+        heard.sample(START)
+
+
+def test_a_pose_that_is_no_number_is_not_heard():
+    heard = senses("payload")
+    now = rest(heard)
+    heard.arm(now, Pose(np.full(3, np.nan), np.eye(3)))
+    assert heard.resting(now).isfinite()
 
 
 def test_of_two_cameras_the_pictures_nearest_in_time_are_paired():

@@ -171,6 +171,13 @@ def test_what_a_solver_builds_upon_is_refused_where_it_is_missing_naming_the_ses
         solve(session, place)
 
 
+def test_numbers_that_break_a_solver_are_refused_and_break_nothing_else(place):
+    session = Session().start("dock", [], "")
+    session = session.capture(Sample(0, T_base_tcp=Pose(np.full(3, np.nan), np.full((3, 3), np.nan))))
+    with pytest.raises(CalibrationError, match="no solution is found"):
+        solve(session, place)
+
+
 def test_a_device_that_the_cell_lacks_is_named(place):
     with pytest.raises(CalibrationError, match="cell 'virtual' has no turntable; it has gripper, left, right"):
         place.serial("turntable")

@@ -6,7 +6,7 @@ measured in motion where rest is needed, makes no sample but a CalibrationError 
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from kinema.calibration.arm_rest import REST, Rest
 from kinema.calibration.board_pose import board_pose
-from kinema.calibration.boards import Corners
-from kinema.calibration.coverage import not_yet
+from kinema.calibration.boards import Board, Corners
+from kinema.calibration.coverage import not_yet, view
 from kinema.calibration.files import CameraInfo
 from kinema.calibration.latency import Motion
 from kinema.calibration.session import Sample, Session
@@ -75,6 +75,17 @@ def listens_to(session: Session) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_TOPICS[name] for name in names if name in _TOPICS))
 
 
+def _misfit(corners: Corners, board: Board) -> str:
+    """Why corners fit no plane, '' where they do."""
+    try:
+        view(corners, board)
+    except CalibrationError as error:
+        return str(error)
+    except np.linalg.LinAlgError:
+        return "the corners lie on one line"
+    return ""
+
+
 def _twist(T_a_b: Pose, T_a_c: Pose) -> Array:
     """(6,) position [m] and rotation vector [rad] of c in b."""
     T_b_c = T_a_b.inverse() @ T_a_c
@@ -97,9 +108,16 @@ class Senses:
     # ---- what is heard
 
     def look(self, camera: str, look: Look) -> None:
-        self._looks[camera].append(look)
+        """Corners that fit no plane are none."""
         board, info = self._session.board, self._cameras.get(camera)
-        if self._session.what != "latency" or look.corners is None or board is None or info is None:
+        if look.corners is None or board is None:
+            self._looks[camera].append(look)
+            return
+        if why := _misfit(look.corners, board):
+            self._looks[camera].append(replace(look, corners=None, problem=why))
+            return
+        self._looks[camera].append(look)
+        if info is None:
             return
         try:
             self._move(camera, look.stamp_ns, board_pose(look.corners, board, info).T_camera_board.inverse())
@@ -107,6 +125,8 @@ class Senses:
             return  # a gap in the motion; of many pictures some make none
 
     def arm(self, stamp_ns: int, T_base_tcp: Pose) -> None:
+        if not T_base_tcp.isfinite():
+            return
         self._rest.take(to_seconds(stamp_ns), T_base_tcp)
         self._move("arm", stamp_ns, T_base_tcp)
 
@@ -158,9 +178,9 @@ class Senses:
         looks, board = self._looks[camera], self._session.board
         if not looks or board is None:
             return "no picture has arrived"
-        frames = [look.corners for look in looks if look.corners is not None]
-        if looks[-1].corners is None:
+        if looks[-1].corners is None or "corners" not in self._session.kind.needs:
             return looks[-1].problem
+        frames = [look.corners for look in looks if look.corners is not None]
         return not_yet(frames, [sample.corners[camera] for sample in samples if camera in sample.corners], board)
 
     def seen(self, camera: str) -> Look | None:

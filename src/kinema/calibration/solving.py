@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
+
 from kinema.calibration import hand_eye, intrinsics, latency, payload, stereo, tool_mount
 from kinema.calibration.boards import Board, Corners
 from kinema.calibration.bundle import FRAMES, GRIPPER_CAMERA, KINDS, LATENCY
@@ -220,7 +222,9 @@ _SOLVERS: dict[str, Callable[[Session, Setting], Solution]] = {
 
 
 def solve(session: Session, setting: Setting) -> Solution:
-    """What comes of the session's samples; raises CalibrationError for a session that has none to solve, and with the
-    solver's reason to refuse them."""
+    """What comes of the session's samples; raises CalibrationError with the reason to refuse them."""
     session.may_solve()
-    return _SOLVERS[session.what](session, setting)
+    try:
+        return _SOLVERS[session.what](session, setting)
+    except (ValueError, cv2.error) as error:  # numpy's and scipy's linear algebra among them
+        raise CalibrationError(f"no solution is found ({error}); take more samples, and other ones") from error

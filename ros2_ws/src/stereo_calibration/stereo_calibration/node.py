@@ -157,6 +157,7 @@ class CalibrationNode(Node):
         if self._session.kind.service:
             return self._solve_there()
         solution = solve(self._session, self._setting())
+        self._auto, self._arm.tour = False, None  # one more sample would take the result back
         self._session = self._session.solve(solution)
         fill(response, solution)
         return self._session.message
@@ -173,8 +174,11 @@ class CalibrationNode(Node):
 
     def _accept(self, request: Trigger.Request, response: Trigger.Response) -> str:
         solution, folder = self._session.may_accept(), self._cell.calibration_folder
-        for name, value in solution.files.items():
-            save(folder / name, value)
+        try:
+            for name, value in solution.files.items():
+                save(folder / name, value)
+        except OSError as error:
+            raise CalibrationError(f"{error.filename or folder}: {error.strerror}; nothing else has changed") from error
         written = ", ".join(str(folder / name) for name in solution.files)
         self._end(self._session.finish(f"{written} is written; nodes go by it once they are configured anew"))
         return self._session.message
