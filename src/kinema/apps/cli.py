@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("kinema.apps.train", "train a policy on exported demonstrations"),
     "build-engine": ("kinema.apps.build_engine", "build a trained policy's engines for this machine"),
     "doctor": ("kinema.apps.doctor", "is this machine fit for a cell, and what to do where it is not"),
+    "calibration": ("kinema.apps.calibration", "a cell's calibration files, those in force and the previous ones"),
     "board": ("kinema.apps.board", "a calibration board to print, as a PDF at true scale"),
     "evaluate": ("kinema.apps.evaluate", "what a policy can do in the virtual cell"),
 }

@@ -1,8 +1,7 @@
 """All calibration of one cell, loaded at once, so that activation refuses before anything moves (FAULTS F23)."""
 
 import datetime
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -67,6 +66,8 @@ KINDS = (
 LATENCY = Kind("latency.yaml", Latencies, "cell", _session("latency"))
 LOAD_CELL = Kind("load_cell.yaml", ForceScale, "load_cell", "load_cell/calibrate")  # of backends that read a bridge
 PAYLOAD = Kind("payload.yaml", Payload, "arm", _session("payload"))  # what the cell file and the controller are told
+STEREO = Kind("T_left_right.yaml", Transform, "left", _session("stereo"))  # what the side cameras are verified against
+ALL = {kind.file: kind for kind in (*KINDS, LATENCY, LOAD_CELL, PAYLOAD, STEREO)}
 FRAMES = {
     "T_tcp_gripper.yaml": ("tcp", "gripper_optical_frame"),
     "T_base_left.yaml": ("base_link", "left_optical_frame"),
@@ -74,6 +75,7 @@ FRAMES = {
     "T_tracker_tcp.yaml": ("tracker", "tcp"),
     "T_base_world.yaml": ("base_link", "world"),
     "T_base_dock.yaml": ("base_link", "dock"),
+    "T_left_right.yaml": ("left_optical_frame", "right_optical_frame"),
 }
 
 
@@ -141,7 +143,9 @@ class Bundle:
         return row.seconds
 
 
-def _checked(folder: Path, kind: Kind, serial: str, today: datetime.date | None, override: bool) -> CalibrationFile:
+def _checked(
+    folder: Path, kind: Kind, serial: str | None, today: datetime.date | None, override: bool
+) -> CalibrationFile:
     """One device's file, of its frames and its camera."""
     value = load(folder / kind.file, kind.schema, serial=serial, remedy=kind.remedy, today=today, override=override)
     if isinstance(value, Transform) and (value.parent, value.child) != FRAMES[kind.file]:
@@ -204,6 +208,22 @@ def load_bundle(
     return Bundle(folder, MappingProxyType(files), latencies, (*missing, *lacking))
 
 
+def fault(
+    folder: Path, kind: Kind, serials: Mapping[str, str], *, today: datetime.date | None = None, override: bool = False
+) -> str:
+    """What keeps one file from being used, '' when nothing does; a device without a serial number has any."""
+    if override and not (folder / kind.file).exists():
+        return ""
+    try:
+        if kind is LATENCY:
+            _latencies(folder / kind.file, serials, today, override)
+        else:
+            _checked(folder, kind, serials.get(kind.device), today, override)
+    except CalibrationError as error:
+        return str(error)
+    return ""
+
+
 def faults(
     folder: Path,
     serials: Mapping[str, str],
@@ -216,24 +236,11 @@ def faults(
 
     `bridge` is the serial number of a load cell whose force scale is looked at, too.
     """
-    found: list[str] = []
-
-    def look(file: str, check: Callable[[], object]) -> None:
-        if override and not (folder / file).exists():
-            return
-        try:
-            check()
-        except CalibrationError as error:
-            found.append(str(error))
-
-    folder = Path(folder)
-    for kind in KINDS:
-        if kind.device in serials:
-            look(kind.file, functools.partial(_checked, folder, kind, serials[kind.device], today, override))
-    look(LATENCY.file, lambda: _latencies(folder / LATENCY.file, serials, today, override))
+    kinds = [kind for kind in KINDS if kind.device in serials] + [LATENCY]
+    found = [fault(Path(folder), kind, serials, today=today, override=override) for kind in kinds]
     if bridge:
-        look(LOAD_CELL.file, lambda: load_force_scale(folder, bridge, today=today, override=override))
-    return tuple(found)
+        found.append(fault(Path(folder), LOAD_CELL, {LOAD_CELL.device: bridge}, today=today, override=override))
+    return tuple(reason for reason in found if reason)
 
 
 def load_force_scale(
