@@ -6,7 +6,8 @@ from the residuals themselves, so arm and camera are weighed as they deserve and
 
 Sources
 - Triggs et al. 2000, "Bundle Adjustment: A Modern Synthesis".
-- How large each kind of error is, from its residuals and their redundancy: Foerstner 1979; here with robust weights.
+- How large each kind of error is, from its residuals and their redundancy: Foerstner 1979; here the median
+  over the terms, which outliers don't move.
 """
 
 import math
@@ -24,14 +25,14 @@ from kinema.geometry import Array, Pose, so3_exp, so3_log
 
 Chain = tuple[int, ...]  # numbers of poses from left to right; ~k is the inverse of pose k
 
-_LOOSE = 2.0  # deviations beyond which a residual counts less
+_LOOSE = 3.0  # deviations beyond which a residual counts less
 _FAR = 4.0  # times the usual deviation, root mean square over a sample, beyond which it is an outlier
 _MOST_OUT = 0.3  # [-] of the samples that may be outliers
 _ROUNDS = 6  # of fitting and weighing anew
 _STEP = 1e-5  # [-] of a point's distance, by which the lens is differentiated
 _SAME = 0.05  # [-] by which a kind's deviation may still change
 _LEAST = 0.05  # times what was said, that a kind of error may turn out to be
-_REDUNDANT = 0.02  # [-] of a kind's residuals: with less, nothing is learned of it
+_REDUNDANT = 0.1  # [-] of a term's residuals that the unknowns must leave: with less, nothing is learned of it
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -195,12 +196,12 @@ class _Problem:
             x[-1] = scale
         return x
 
-    def fit(self, scale: float) -> Array:
+    def fit(self, scale: float, loss: str) -> Array:
         found = least_squares(
             self.residuals,
             self.still(scale),
             self.jacobian,
-            loss="soft_l1",
+            loss=loss,
             f_scale=_LOOSE,
             x_scale="jac",
             tr_solver="lsmr",
@@ -250,7 +251,7 @@ def _slopes(term: Term, T: Pose, scale: float) -> tuple[Array, Array]:
 def _cofactors(problem: _Problem, x: Array) -> tuple[Array, csr_matrix]:
     """The inverse of the normal matrix, and the Jacobian, both with each residual's robust weight."""
     away, jacobian = problem.residuals(x), problem.jacobian(x)
-    weight = 1.0 / np.sqrt(1.0 + (away / _LOOSE) ** 2)
+    weight = 1.0 / (1.0 + (away / _LOOSE) ** 2)
     weighted = csr_matrix(jacobian.multiply(np.sqrt(weight)[:, None]))
     normal = (weighted.T @ weighted).toarray()
     size = np.sqrt(np.diag(normal))
@@ -259,42 +260,51 @@ def _cofactors(problem: _Problem, x: Array) -> tuple[Array, csr_matrix]:
 
 
 def _weighed(problem: _Problem, x: Array, factors: dict[str, float]) -> dict[str, float]:
-    """By which factor each kind of error is larger than was guessed."""
+    """By which factor each kind of error is larger than was guessed: the median over its terms."""
     away = problem.residuals(x)
     cofactors, weighted = _cofactors(problem, x)
     taken = ((weighted @ cofactors) * weighted.toarray()).sum(axis=1)  # of each residual, by the unknowns
-    weight = 1.0 / np.sqrt(1.0 + (away / _LOOSE) ** 2)
     found: dict[str, float] = {}
     for kind, known in {group.kind: group.known for group in problem.groups}.items():
-        rows, factor = problem.rows(kind), factors.get(kind, 1.0)
-        left = float((weight[rows] - taken[rows]).sum())
-        if not known and left > _REDUNDANT * len(rows):
-            factor *= math.sqrt(float((weight[rows] * away[rows] ** 2).sum()) / left)
-        found[kind] = max(factor, _LEAST)
+        squares = []
+        for group in problem.groups:
+            left = group.count - float(taken[group.rows].sum())
+            if group.kind == kind and left > _REDUNDANT * group.count:
+                usual = (
+                    left * max(1.0 - 2.0 / (9.0 * left), 0.1) ** 3
+                )  # the median of chi squared (Wilson and Hilferty)
+                squares.append(float((away[group.rows] ** 2).sum()) / usual)
+        better = math.sqrt(float(np.median(squares))) if squares and not known else 1.0
+        found[kind] = max(factors.get(kind, 1.0) * better, _LEAST)
     return found
 
 
-def _far(problem: _Problem, x: Array) -> set[int]:
-    """Samples whose residuals of one kind are too large for their kind."""
-    away = problem.residuals(x)
+def _far(problem: _Problem, x: Array, factors: dict[str, float]) -> set[int]:
+    """Samples whose residuals of one kind are too large, where that kind is larger by these factors."""
+    away = problem.residuals(x) * problem.sigma
     return {
         group.sample
-        for group in problem.groups
-        if group.sample is not None and math.sqrt(float((away[group.rows] ** 2).mean())) > _FAR
+        for group, term in zip(problem.groups, problem.terms, strict=True)
+        if group.sample is not None
+        and math.sqrt(float(((away[group.rows] / _errors(term)[1]) ** 2).mean())) > _FAR * factors[group.kind]
     }
 
 
 def _settled(
     start: Sequence[Pose], terms: Sequence[Term], factors: dict[str, float], scale: float | None
 ) -> tuple[_Problem, Array, dict[str, float]]:
-    """Fitted and weighed anew until the weights stay; the problem starts at its solution."""
+    """Fitted and weighed anew until the weights stay or an outlier shows; the problem starts at its solution.
+
+    The loss that begins is convex, lest it miss the solution; the one that goes on lets outliers go.
+    """
     poses, scaled = list(start), scale is not None
-    for _ in range(_ROUNDS):
+    for turn in range(_ROUNDS):
         problem = _Problem(poses, terms, factors, scaled)
-        x = problem.fit(scale or 1.0)
+        x = problem.fit(scale or 1.0, "cauchy" if turn else "soft_l1")
         poses, scale = problem.poses(x), float(x[-1]) if scaled else None
         before, factors = factors, _weighed(problem, x, factors)
-        if all(abs(value / before.get(kind, 1.0) - 1.0) < _SAME for kind, value in factors.items()):
+        steady = all(abs(value / before.get(kind, 1.0) - 1.0) < _SAME for kind, value in factors.items())
+        if (turn and steady) or _far(problem, x, factors):
             break
     problem = _Problem(poses, terms, factors, scaled)
     return problem, problem.still(scale or 1.0), factors
@@ -319,7 +329,7 @@ def adjust(
     while True:
         kept = [term for term in terms if term.sample not in outliers]
         problem, x, sizes = _settled(start, kept, sizes, 1.0 if scaled else None)
-        far = _far(problem, x)
+        far = _far(problem, x, sizes)
         if not far:
             break
         outliers |= far

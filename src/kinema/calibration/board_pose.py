@@ -15,6 +15,8 @@ from kinema.calibration.files import CameraInfo
 from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose
 
+MAX_RMS = 1.0  # [px] of the corners; more is another camera's calibration, or another board
+
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-12)
 
 
@@ -71,11 +73,20 @@ def off(corners: Corners, points: Array, camera: CameraInfo, T_camera_board: Pos
 
 
 def board_poses(samples: Sequence[Corners], board: Board, camera: CameraInfo) -> list[BoardPose]:
-    """Of every sample; a refusal names the sample by its number, which counts from 1."""
+    """Of every sample; a refusal names the sample by its number, which counts from 1.
+
+    Raises CalibrationError as `board_pose` does, and where most samples fit no pose of the board.
+    """
     poses = []
     for number, corners in enumerate(samples, 1):
         try:
             poses.append(board_pose(corners, board, camera))
         except CalibrationError as error:
             raise CalibrationError(f"sample {number}, camera {camera.camera_name}: {error}") from error
+    typical = float(np.median([pose.rms for pose in poses]))
+    if typical > MAX_RMS:
+        raise CalibrationError(
+            f"camera {camera.camera_name}: the corners lie {typical:.1f} px off any place of {board.name}, allowed are "
+            f"{MAX_RMS} px: is it another board, are these the camera's own pictures and intrinsics?"
+        )
     return poses

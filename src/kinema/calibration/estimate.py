@@ -14,6 +14,31 @@ from kinema.geometry import Array, Pose, distance
 _AXES = ("x", "y", "z")
 
 
+def measured(
+    parent: str,
+    child: str,
+    T_parent_child: Pose,
+    serial: str,
+    date: datetime.date,
+    board: str | None,
+    samples: int,
+    rms: float,
+    covariance: Array | None,
+) -> Transform:
+    """A transform's file that was made from so many samples, with their residual [m]."""
+    provenance = Provenance(
+        serial=serial,
+        date=date,
+        origin="measured",
+        software_version=__version__,
+        samples=samples,
+        rms=round(rms, 9),
+        board=board,
+        covariance=None if covariance is None else tuple(float(f"{value:.6g}") for value in covariance.ravel()),
+    )
+    return Transform.of(parent, child, T_parent_child, provenance)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Plain:
     """OpenCV's own result on the same samples, unrefined: `T_a_b`, and its closure [m], RMS over all of them."""
@@ -64,17 +89,7 @@ class Estimate:
 
     def transform(self, parent: str, child: str, serial: str, date: datetime.date, board: str | None) -> Transform:
         """The file's content; its residual is the closure."""
-        provenance = Provenance(
-            serial=serial,
-            date=date,
-            origin="measured",
-            software_version=__version__,
-            samples=len(self.used),
-            rms=round(self.closure_rms, 9),
-            board=board,
-            covariance=tuple(float(f"{value:.6g}") for value in self.covariance.ravel()),
-        )
-        return Transform.of(parent, child, self.T, provenance)
+        return measured(parent, child, self.T, serial, date, board, len(self.used), self.closure_rms, self.covariance)
 
     def report(self) -> str:
         """Some lines for a person."""

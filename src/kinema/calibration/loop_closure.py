@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from kinema.calibration.board_pose import MAX_RMS
 from kinema.calibration.boards import Board
 from kinema.calibration.estimate import Estimate, Plain
 from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose, distance, mean_pose, so3_log
 
 FEWEST = 6  # samples
-MAX_RMS = 1.0  # [px] of the corners; more is another camera's calibration, or another board
 
 _METHODS = {
     "Tsai": cv2.CALIB_HAND_EYE_TSAI,
@@ -40,6 +40,12 @@ def check_count(count: int) -> None:
         )
 
 
+def central(poses: Sequence[Pose]) -> Pose:
+    """The one that the others are closest to: outliers don't move it."""
+    apart = [sum(math.hypot(*distance(one, other)) for other in poses) for one in poses]
+    return poses[int(np.argmin(apart))]
+
+
 def turning(poses: Sequence[Pose]) -> tuple[Array, Array]:
     """Root mean square rotation (3,) [rad] between the poses of b in `T_a_b`, and its principal axes (3, 3) in b, as
     columns, least used first."""
@@ -53,7 +59,7 @@ def check_turning(poses: Sequence[Pose], what: str) -> None:
     amounts, axes = turning(poses)
     second, most = np.degrees(amounts[1:])
     if second < math.degrees(_TURN):
-        x, y, z = axes[:, 2] * np.sign(axes[np.abs(axes[:, 2]).argmax(), 2])
+        x, y, z = (axes[:, 2] * np.sign(axes[np.abs(axes[:, 2]).argmax(), 2])).round(2) + 0.0
         raise CalibrationError(
             f"{what} turned by {most:.1f} degrees about its ({x:.2f}, {y:.2f}, {z:.2f}), and by {second:.1f} about any "
             f"other axis, needed are {math.degrees(_TURN):.0f}: parallel rotation axes leave open where the camera is "
@@ -90,7 +96,7 @@ def begin(T_n_m: Sequence[Pose], T_camera_board: Sequence[Pose]) -> tuple[Pose, 
     """`T_m_camera` by the closed solution that fits best, without the samples that fit it least, and `T_n_board`."""
     kept = np.arange(len(T_n_m))
     for last in (False, True):
-        carried, seen = [T_n_m[k] for k in kept], [T_camera_board[k] for k in kept]
+        carried, seen = [T_n_m[int(k)] for k in kept], [T_camera_board[int(k)] for k in kept]
         plain = closed_solutions(carried, seen)
         if not plain:
             raise CalibrationError("no closed solution exists: the poses don't turn about two axes, or are no numbers")

@@ -17,7 +17,7 @@ from kinema.calibration.board_pose import board_poses, lens, points_seen
 from kinema.calibration.boards import Board, Corners
 from kinema.calibration.estimate import Estimate, Plain
 from kinema.calibration.files import CameraInfo
-from kinema.calibration.loop_closure import check_certainty, check_count
+from kinema.calibration.loop_closure import central, check_certainty, check_count
 from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose, distance
 
@@ -26,7 +26,7 @@ Pair = tuple[Corners, Corners]  # what the first and the second camera see at on
 _TAPE = 0.03  # [-] by which the tape measure's distance may be wrong
 _TILTED = math.radians(8)  # root mean square angle of the board's normals from their mean
 _COVERED = 0.12  # [-] of each picture's area that the corners of all samples must span
-_SWAPPED = 0.8  # times the corners' residuals: exchanged intrinsics that fit so much better are the right ones
+_SWAPPED = 0.95  # times the corners' residuals: exchanged intrinsics that fit so much better are the right ones
 _UNSURE = (0.002, math.radians(0.15))  # [m, rad] standard deviation of a result that is not worth having
 _ADVICE = "show the board near and far, in all parts of both pictures, tilted to all sides"
 
@@ -128,15 +128,15 @@ def calibrate(
     _check_own_lenses(samples, cameras, board)
     _check_spread(samples, views, names)
     guesses = [a @ b.inverse() for a, b in zip(*views, strict=True)]
-    apartness = [sum(math.hypot(*distance(one, other)) for other in guesses) for one in guesses]
-    start = guesses[int(np.argmin(apartness))]  # the one that the others are closest to: outliers don't move it
 
     terms: list[Term] = []
     for number, pair in enumerate(samples, 1):
         for chain, corners, info in zip(((number,), (~0, number)), pair, cameras, strict=True):
             points = points_seen(corners, board)
             terms.append(Seen(number, chain, lens(info, corners), points, corners.pixels))
-    found = adjust((start, *views[0]), terms, advice="were both pictures of one moment, with the board at rest?")
+    found = adjust(
+        (central(guesses), *views[0]), terms, advice="were both pictures of one moment, with the board at rest?"
+    )
     estimate = Estimate(
         T=found.poses[0],
         covariance=found.covariances[0],

@@ -10,19 +10,21 @@ the tracker jumped nothing is joined. The camera's own mount, calibrated before,
 Source of the tracker's magnitudes: Intel RealSense T265 data sheet; `virtual/noise.yaml`.
 """
 
+import datetime
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import radians
 
 import numpy as np
 
 from kinema.calibration.adjustment import Said, Seen, Term, adjust
 from kinema.calibration.board_pose import board_poses, lens, points_seen
 from kinema.calibration.boards import Board, Corners
-from kinema.calibration.estimate import Estimate, Plain
+from kinema.calibration.estimate import Estimate, Plain, measured
 from kinema.calibration.files import CameraInfo, Transform
 from kinema.calibration.loop_closure import (
     begin,
+    central,
     check_certainty,
     check_count,
     check_scale,
@@ -31,7 +33,7 @@ from kinema.calibration.loop_closure import (
     closures,
 )
 from kinema.errors import CalibrationError
-from kinema.geometry import Array, Pose, distance, mean_pose
+from kinema.geometry import Array, Pose, distance, mean_pose, pose_error
 from kinema.interfaces import TrackedPose
 from kinema.perception.tool_pose import anchor, at_rest
 
@@ -39,8 +41,8 @@ _NOISE = (1.2e-4, 2e-4)  # [m, rad] of the mean of half a second at rest
 _CREEP = (0.008, 0.001)  # [-, rad/m] in each axis, of the line between two places; a hand's way is longer
 _LEAST = (2e-4, 2e-4)  # [m, rad] between two samples at the same place
 _SQUARES = 0.02  # [-] by which the squares may seem to be of another size, besides what noise explains
-_UNSURE = (0.003, radians(0.3))  # [m, rad] standard deviation of a result that is not worth having
-_VISITS = (0.002, radians(0.5))  # [m, rad] from the mean of all visits to the dock
+_UNSURE = (0.003, math.radians(0.3))  # [m, rad] standard deviation of a result that is not worth having
+_VISITS = (0.002, math.radians(0.5))  # [m, rad] from the most central visit to the dock
 _ADVICE = "turn the gripper to and fro about all its axes, near the board, without carrying it far"
 _STILL = "lay the gripper on something or hold it still for half a second"
 
@@ -67,13 +69,40 @@ class ToolMount:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Visits:
-    """The same place found several times: `T_a_b`, its mean.
+    """The same place found several times: `T_a_b`, its mean, and by how much each differs from it.
 
-    spread  (n, 2) [m, rad] of each from the mean
+    off  (n, 6) position [m], rotation vector [rad], in a's axes
     """
 
     T: Pose
-    spread: Array
+    off: Array
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """[m, rad] root mean square distance from the mean."""
+        squares = (self.off**2).mean(axis=0)
+        return math.sqrt(float(squares[:3].sum())), math.sqrt(float(squares[3:].sum()))
+
+    @property
+    def covariance(self) -> Array | None:
+        """(6, 6) of the mean; None of a single visit, which says nothing of it."""
+        count = len(self.off)
+        return None if count < 2 else self.off.T @ self.off / (count * (count - 1))
+
+    def transform(
+        self, parent: str, child: str, serial: str, date: datetime.date, board: str | None = None
+    ) -> Transform:
+        """The file's content; its residual is the spread."""
+        return measured(parent, child, self.T, serial, date, board, len(self.off), self.spread[0], self.covariance)
+
+    def report(self) -> str:
+        """A line for a person."""
+        if len(self.off) < 2:
+            return "1 sample; take a second one to see how well they agree"
+        return (
+            f"{len(self.off)} samples, {1e3 * self.spread[0]:.2f} mm, {math.degrees(self.spread[1]):.3f} deg about "
+            "their mean"
+        )
 
 
 def _terms(samples: Sequence[TrackerSample], tracked: Sequence[Pose], camera: CameraInfo, board: Board) -> list[Term]:
@@ -171,14 +200,15 @@ def tracker_world(dockings: Sequence[Sequence[TrackedPose]], T_base_dock: Pose, 
 
 
 def _visits(poses: Sequence[Pose]) -> Visits:
-    mean = mean_pose(poses)
-    spread = np.array([distance(mean, pose) for pose in poses])
-    far = np.flatnonzero((spread > _VISITS).any(axis=1)) + 1
+    middle = central(poses)
+    away = np.array([distance(middle, pose) for pose in poses])
+    far = np.flatnonzero((away > _VISITS).any(axis=1)) + 1
     if len(far):
-        moved, turned = spread.max(axis=0)
+        moved, turned = away.max(axis=0)
         raise CalibrationError(
             f"samples {', '.join(map(str, far))} of {len(poses)} lie up to {1e3 * moved:.1f} mm, "
-            f"{np.degrees(turned):.2f} degrees from the mean, allowed are {1e3 * _VISITS[0]:.0f} mm, "
-            f"{np.degrees(_VISITS[1]):.1f} degrees: does the gripper lie in its dock as it should?"
+            f"{math.degrees(turned):.2f} degrees from the others, allowed are {1e3 * _VISITS[0]:.0f} mm, "
+            f"{math.degrees(_VISITS[1]):.1f} degrees: does the gripper lie in its dock as it should?"
         )
-    return Visits(mean, spread)
+    mean = mean_pose(poses)
+    return Visits(mean, np.array([pose_error(mean, pose) for pose in poses]))
