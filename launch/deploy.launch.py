@@ -69,6 +69,9 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument("speed_scale", default_value="0.0", description="stretch of every chunk; 0: the cell file's"),
     DeclareLaunchArgument("record", default_value="false", choices=BOOLEAN, description="record episodes as MCAP"),
+    DeclareLaunchArgument(
+        "calibrate", default_value="false", choices=BOOLEAN, description="serves calibration sessions; RViz shows them"
+    ),
     DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
     DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
     DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
@@ -132,8 +135,12 @@ def _table(context: object) -> list:
         recorded = os.path.join(run_dir, "episodes")
         recorder = {**calibrated, "trigger": "policy", "robot": robot, "episodes_dir": recorded}
         rows.append(node("recording", "recorder", "recorder", **recorder))
+    calibrating = arguments["calibrate"] == "true"
+    if calibrating:
+        rows.append(node("stereo_calibration", "stereo_calibration", "stereo_calibration", cell=cell, robot=robot))
     if arguments["rviz"] == "true" and seen:
-        rows.append(rviz(context, "policy_bringup", "deploy"))
+        shown = ("stereo_calibration", "calibration") if calibrating else ("policy_bringup", "deploy")
+        rows.append(rviz(context, *shown))
     if episodes > 0:
         runner = node(
             "policy_bringup",

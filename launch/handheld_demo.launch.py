@@ -36,6 +36,9 @@ ARGUMENTS = (
     DeclareLaunchArgument("quality", default_value="90", description="of JPEG, 1 to 100"),
     DeclareLaunchArgument("gesture", default_value="true", choices=BOOLEAN, description="two squeezes start and stop"),
     DeclareLaunchArgument("cue", default_value="beep", choices=["off", "beep", "spoken"], description="tells of it"),
+    DeclareLaunchArgument(
+        "calibrate", default_value="false", choices=BOOLEAN, description="serves calibration sessions; RViz shows them"
+    ),
     DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
     DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
     DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
@@ -83,8 +86,12 @@ def _table(context: object) -> list:
     ]
     if arguments["monitor"] == "true" and arguments["headless"] == "false":
         rows.append(node("monitor", "recording_monitor", "monitor", cell=cell))
+    calibrating = arguments["calibrate"] == "true"
+    if calibrating:
+        rows.append(node("stereo_calibration", "stereo_calibration", "stereo_calibration", cell=cell))
     if arguments["rviz"] == "true" and arguments["headless"] == "false":
-        rows.append(rviz(context, "recording", "recording"))
+        shown = ("stereo_calibration", "calibration") if calibrating else ("recording", "recording")
+        rows.append(rviz(context, *shown))
     if episodes > 0:
         runner = node(
             "recording",
