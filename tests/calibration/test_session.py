@@ -133,6 +133,12 @@ def test_a_sample_that_lacks_something_is_not_captured(what, devices, change, la
         session.capture(replace(SAMPLE, **change))
 
 
+def test_what_was_done_or_refused_last_is_what_the_session_says():
+    session = collecting().refused("the arm moves")
+    assert session.message == "REFUSED: the arm moves" and len(session.samples) == 3
+    assert session.tell("sample 4 is captured").message == "sample 4 is captured"
+
+
 def test_the_jaw_s_samples_are_its_node_s_own():
     session = Session().start("jaw", [], "")
     with pytest.raises(CalibrationError, match=r"jaw_tracker/calibrate_jaw takes its samples itself; close the jaw"):

@@ -258,6 +258,10 @@ class Session:
             message=f"{self.what} of {', '.join(self.devices)} is cancelled, {len(self.samples)} samples gone"
         )
 
+    def tell(self, message: str) -> "Session":
+        """Take note of what was done, for the person who looks."""
+        return replace(self, message=message)
+
     def refused(self, why: str) -> "Session":
         """Take note of what was not done, for the person who asked."""
         return replace(self, message=f"REFUSED: {why}")

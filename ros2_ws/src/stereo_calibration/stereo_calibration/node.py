@@ -102,14 +102,16 @@ class CalibrationNode(Node):
                 opened.close()
 
     def _answer(self, kind: type, name: str, callback: Callable[[Any, Any], str]) -> None:
-        """A service whose refusals the session's message tells, too."""
+        """A service whose answers the session's message tells, too."""
 
         def told(request: Any, response: Any) -> str:
             try:
-                return callback(request, response)
+                answer = callback(request, response)
             except KinemaError as error:
                 self._session = self._session.refused(str(error))
                 raise
+            self._session = self._session.tell(answer)
+            return answer
 
         self.serve(kind, name, told)
 
