@@ -7,44 +7,21 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from kinema.calibration.files import Payload, load, save
-from kinema.calibration.load_cell import GRAVITY
 from kinema.calibration.payload import WrenchSample, calibrate
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose
 from kinema.robots import GRIPPER
-from kinema.virtual import noise
+from kinema.virtual.motion_samples import TILTS, wrenches
 
 DATE = datetime.date(2026, 11, 20)
 T_FLANGE_TCP = Pose(np.array([0.0, 0.0, GRIPPER.tcp]), np.eye(3))
 MASS, CENTRE = 0.95, np.array([0.004, -0.003, 0.055])  # [kg], [m] from the flange
 BIAS = np.array([2.0, -1.5, 3.0, 0.1, -0.2, 0.05])
 TOUCH = np.array([0.0, 3.0, 6.0, 0.2, 0.0, 0.0])
-RECORDS = 250  # of half a second at 500 Hz
-# rotation vectors [rad] of the TCP: z up at zero, so the first points down
-TILTS = [
-    (np.pi, 0, 0),
-    (2.2, 0.3, 0),
-    (-2.2, 0.2, 0.5),
-    (0.2, 2.3, 0),
-    (0.3, -2.3, 0.4),
-    (1.6, 0.2, 0.2),
-    (0.1, 1.7, 1),
-]
 
 
-def _samples(tilts=TILTS, mass=MASS, centre=CENTRE, bias=BIAS, seed=0, carried=(0.0, (0.0, 0.0, 0.0)), noisy=True):
-    rng, found = np.random.default_rng(seed), []
-    arm = noise.load().arm
-    deviation = np.array([arm.force] * 3 + [arm.wrench_torque] * 3) / np.sqrt(RECORDS) * noisy
-    for tilt in tilts:
-        T = Pose.from_rotvec([0.4, 0.1, 0.3], tilt)
-        down = np.array([0.0, 0.0, -GRAVITY])
-        wrench = np.concatenate([T.rotation @ bias[:3], T.rotation @ bias[3:]])
-        for kilograms, place in ((mass, centre), (-carried[0], np.asarray(carried[1]))):
-            lever = T.rotation @ T_FLANGE_TCP.inverse().apply(place)
-            wrench += kilograms * np.concatenate([down, np.cross(lever, down)])
-        found.append(WrenchSample(T, wrench + deviation * rng.standard_normal(6)))
-    return found
+def _samples(tilts=TILTS, mass=MASS, centre=CENTRE, bias=BIAS, **options):
+    return wrenches(mass, centre, bias, T_FLANGE_TCP, tilts=tilts, **options)
 
 
 def _calibrate(samples, **options):
@@ -58,7 +35,7 @@ def _calibrate(samples, **options):
     st.lists(st.floats(-5.0, 5.0), min_size=6, max_size=6),
 )
 def test_without_noise_the_truth_is_found_whatever_it_is(mass, centre, bias):
-    payload = _calibrate(_samples(mass=mass, centre=np.array(centre), bias=np.array(bias), noisy=False)).payload
+    payload = _calibrate(_samples(mass=mass, centre=np.array(centre), bias=np.array(bias), seed=None)).payload
     assert payload.mass == pytest.approx(mass, abs=1e-6)
     np.testing.assert_allclose(payload.centre, centre, atol=1e-6)
     np.testing.assert_allclose([*payload.force_bias, *payload.torque_bias], bias, atol=1e-5)

@@ -1,7 +1,7 @@
 """What differs between two calibration files of one kind, and what that means where the robot works. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def _maps(before: TagMap, after: TagMap) -> str:
     )
 
 
-_MEANINGS = {
+_MEANINGS: dict[type, Callable[[Any, Any], str]] = {
     CameraInfo: _cameras,
     Transform: _transforms,
     Jaw: _jaws,
