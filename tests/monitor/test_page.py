@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kinema.apps import monitor_page, monitor_parts
-from kinema.apps.monitor_page import Actions, Cell, Executor, Page, Plan, Snapshot
+from kinema.apps.monitor_page import Actions, Cell, Divergence, Executor, Page, Plan, Snapshot
 from kinema.control.messages import State
 from kinema.control.settings import Limits
 from kinema.errors import DeviceError
@@ -135,6 +135,7 @@ def test_shows_robot_images_plots_and_state(page, live, browse):
         "2.1 mm",
         "Loop period",
         "2.2 ms",
+        "Imagined against seen",
     ):
         assert wanted in text
     picture = browser.until(
@@ -143,7 +144,7 @@ def test_shows_robot_images_plots_and_state(page, live, browse):
     assert all(share(picture, colour) == 0 for colour in IMAGINED.values()), "nothing has been predicted yet"
     scene = picture[100:800, 480:1040]
     assert len(np.unique(scene.reshape(-1, 3), axis=0)) > 100, "the robot's scene is blank"
-    assert browser.evaluate("document.querySelectorAll('.uplot canvas').length") == 4
+    assert browser.evaluate("document.querySelectorAll('.uplot canvas').length") == 5
 
     live(predicted={c: np.full((240, 320, 3), colour, np.uint8) for c, colour in IMAGINED.items()})
     browser.until(lambda: min(share(browser.screenshot(), c) for c in IMAGINED.values()) > 0.01, "predicted images")
@@ -206,6 +207,33 @@ def test_a_plan_is_approved_or_rejected_by_its_own_number(page, pressed, live, b
     browser.until(lambda: pressed.names == ["approve 5", "reject 6"], "the rejection")
     live(plan=None)
     browser.until(lambda: "Approve" not in browser.text(), "the buttons are gone")
+
+
+def test_where_imagination_and_reality_part_stands_as_a_number_and_in_words(page, live, browse):
+    live(divergence=Divergence(0.4, 1.1, False, "left sees what was imagined"))
+    browser = browse(page.url)
+    browser.until(lambda: "difference 0.4" in browser.text() and "threshold 1.1" in browser.text(), "the curve's head")
+    assert "Parted" not in browser.text()
+    live(divergence=Divergence(2.7, 1.1, True, "what left sees is not what chunk 4 imagined"))
+    browser.until(lambda: "what left sees is not what chunk 4 imagined" in browser.text(), "the words")
+    live(divergence=Divergence(2.7, float("inf"), False, ""))
+    browser.until(lambda: "threshold -" in browser.text(), "that no threshold is known")
+
+
+def test_a_ghost_is_laid_over_the_live_images(pressed, browse):
+    ghosts = {camera: np.full((120, 160, 3), 255, np.uint8) for camera in CAMERAS}
+    page = Page(urdf(ROBOT), WORKSPACE, pressed.actions, port=0, ghosts=ghosts)
+    try:
+        browser = browse(page.url)
+        browser.until(lambda: page.show(snapshot(0.0)) or "Ghost" in browser.text(), "the slider")
+        page.show(snapshot(0.0))
+        live = np.asarray(page._wall.image)
+        page._haunt(0.5)
+        page.show(snapshot(0.1))
+        tile = np.asarray(page._wall.image)[100:200, 50:150].astype(int)
+        np.testing.assert_allclose(tile, (live[100:200, 50:150].astype(int) + 255) / 2, atol=1)
+    finally:
+        page.close()
 
 
 def test_the_page_needs_nothing_from_outside(page, live, browse):

@@ -11,6 +11,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "let a policy act in the scenarios of the lists, and keep what came of it",
     ),
     "video": ("kinema.apps.evaluate_video", "hold the video that a policy imagines against what then happens"),
+    "divergence": (
+        "kinema.apps.evaluate_divergence",
+        "learn what a policy's imagination usually differs by, and show what is noticed by it",
+    ),
     "table": ("kinema.apps.evaluate_table", "success rates of what was rolled out, and paired differences"),
 }
 

@@ -12,7 +12,7 @@ import pinocchio as pin
 import viser
 from pinocchio.visualize import ViserVisualizer
 
-from kinema.apps import monitor_gate
+from kinema.apps import ghost, monitor_gate
 from kinema.apps.monitor_parts import (
     COMMANDED,
     MEASURED,
@@ -95,6 +95,16 @@ class Plan:
     path: Array
 
 
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """How far what is seen is from what was imagined, as in kinema_interfaces/Divergence; of the worst camera."""
+
+    value: float
+    threshold: float
+    diverged: bool
+    text: str
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Snapshot:
     """Everything the page shows of one moment; None and empty where nothing has been heard.
@@ -105,6 +115,7 @@ class Snapshot:
     images, predicted: camera name -> (height, width, 3) uint8 RGB, the newest live image and the predicted one for it
     planned  (n, 3) positions of the tool in base_link that the newest chunk leads through [m]
     plan     the chunk that waits for a person
+    divergence of the newest imagined moment that has come
     stale    what should be heard and is not, in words
     """
 
@@ -120,6 +131,7 @@ class Snapshot:
     predicted: Mapping[str, Image] = field(default_factory=dict)
     planned: Array | None = None
     plan: Plan | None = None
+    divergence: Divergence | None = None
     stale: tuple[str, ...] = ()
 
 
@@ -167,6 +179,16 @@ _CHARTS: dict[str, Chart[Executor]] = {
 }
 
 
+_DIVERGENCE: Chart[Divergence] = Chart(
+    "Imagined against seen",
+    (
+        Series("difference", "", MEASURED, lambda d: d.value),
+        Series("threshold", "", WORST, lambda d: d.threshold),
+    ),
+    1.5,
+)
+
+
 def _status(s: Snapshot) -> str:
     """The card at the top of the page; all texts come from elsewhere and are escaped."""
     e, c = s.executor, s.cell
@@ -186,9 +208,11 @@ def _status(s: Snapshot) -> str:
             rows["Broken"] = c.fault
     if s.recorder:
         rows["Recorder"] = s.recorder.line
+    if s.divergence and s.divergence.diverged:
+        rows["Parted"] = s.divergence.text
     if s.stale:
         rows["Silent"] = ", ".join(s.stale)
-    return card(colour, e.state.name if e else "NO CONTACT", reason, rows, ("Plan", "Broken", "Silent"))
+    return card(colour, e.state.name if e else "NO CONTACT", reason, rows, ("Plan", "Broken", "Parted", "Silent"))
 
 
 class _Scene:
@@ -237,11 +261,16 @@ class Page:
         host: str = "127.0.0.1",
         port: int = 8080,
         token: str | None = None,
+        ghosts: Mapping[str, Image] | None = None,
     ) -> None:
+        """`ghosts`: camera name -> an image that may be laid over the live ones."""
         self._server = server = monitor_gate.serve(host, port, token)
         self.url = f"http://{host}:{server.get_port()}"
         self._history: History[Executor] = History()
+        self._divergences: History[Divergence] = History()
         self._trail: History[Array] = History()
+        self._ghosts = ghosts or {}
+        self._share = 0.0  # of a ghost in what is shown
         self._shown: tuple[Image | None, ...] = ()
 
         gui = server.gui
@@ -267,7 +296,11 @@ class Page:
         panel = gui.add_panel()
         with panel.add_tab("Cameras", viser.Icon.CAMERA):
             self._wall = gui.add_image(wall({}, {}), format="jpeg", jpeg_quality=80)
-            plots |= {name: Plot(server, _CHARTS[name], 120) for name in ("force", "jaw")}
+            if self._ghosts:
+                slider = gui.add_slider("Ghost", min=0.0, max=1.0, step=0.05, initial_value=self._share)
+                slider.on_update(lambda event: self._haunt(float(event.target.value)))
+            self._difference = Plot(server, _DIVERGENCE, 76)
+            plots |= {name: Plot(server, _CHARTS[name], 76) for name in ("force", "jaw")}
         panel.dock_left()
         panel.set_width(450)
         self._plots = plots
@@ -276,6 +309,9 @@ class Page:
         stop.on_click(lambda event: act(event.client, "Software stop", actions.software_stop))
         hold.on_click(lambda event: act(event.client, "Hold", actions.hold))
         reset.on_click(lambda _: sure.ask(_SURE))
+
+    def _haunt(self, share: float) -> None:
+        self._share, self._shown = share, ()
 
     def _decide(self, client: viser.ClientHandle | None, name: str, decision: Callable[[int], str]) -> None:
         """On the plan that is shown: if another one has taken its place meanwhile, the decision is refused."""
@@ -291,6 +327,7 @@ class Page:
     def show(self, s: Snapshot) -> None:
         """Take in one moment, and draw it if somebody looks. Meant to be called at 10 Hz at the most."""
         self._history.add(s.t, s.executor)
+        self._divergences.add(s.t, s.divergence)
         self._trail.add(s.t, s.T_base_tcp.position if s.T_base_tcp and s.T_base_tcp.isfinite() else None)
         if not self.watched:
             return
@@ -303,10 +340,12 @@ class Page:
             if len(self._history) > 1:
                 for plot in self._plots.values():
                     plot.show(self._history.times - s.t, self._history.values)
+            if len(self._divergences) > 1:
+                self._difference.show(self._divergences.times - s.t, self._divergences.values)
         pictures = (*(s.images.get(c) for c in CAMERAS), *(s.predicted.get(c) for c in CAMERAS))
         if len(pictures) != len(self._shown) or any(a is not b for a, b in zip(pictures, self._shown, strict=True)):
             self._shown = pictures
-            self._wall.image = wall(s.images, s.predicted)
+            self._wall.image = wall(ghost.over(s.images, self._ghosts, self._share), s.predicted)
 
     def close(self) -> None:
         self._server.stop()

@@ -52,7 +52,7 @@ def _held(curve: Array) -> Array:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1f}"
+    return f"{value:.1f}" if math.isfinite(value) else "-"
 
 
 class Plot(Generic[Moment]):

@@ -8,13 +8,22 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from kinema_interfaces.msg import ActionChunk, CellStatus, ExecutorState, PolicyInfo, Proposal, Task
+from kinema_interfaces.msg import (
+    ActionChunk,
+    CellStatus,
+    Divergence as DivergenceMsg,
+    ExecutorState,
+    PolicyInfo,
+    Proposal,
+    Task,
+)
 from kinema_interfaces.srv import Decide
 from sensor_msgs.msg import JointState
 from visualization_msgs.msg import Marker, MarkerArray
 
-from kinema import cell_file
-from kinema.apps.monitor_page import Actions, Cell, Executor, Page, Plan, Snapshot
+from kinema import cell_file, paths
+from kinema.apps import ghost
+from kinema.apps.monitor_page import Actions, Cell, Divergence, Executor, Page, Plan, Snapshot
 from kinema.clock import to_seconds
 from kinema.control.messages import State
 from kinema.geometry import Array
@@ -25,6 +34,7 @@ from kinema_ros import convert
 from kinema_ros.node import Node, Parameter, spin
 from monitor.graph import PARAMETERS, PERIOD, Buttons, Cameras, Newest, recorder, token
 
+_LATELY = 1.5  # [s] for which a comparison of imagination and reality is shown
 _FIELDS = (
     "reason",
     "owner",
@@ -43,7 +53,11 @@ _CELL_FIELDS = ("split", "seed", "episode", "success", "outcome", "real_time_fac
 class MonitorNode(Node):
     """Serves the page; `token_file` holds the token that is needed beyond loopback."""
 
-    PARAMETERS = (Parameter("robot", "virtual_ur5e", "which robot is drawn"), *PARAMETERS)
+    PARAMETERS = (
+        Parameter("robot", "virtual_ur5e", "which robot is drawn"),
+        Parameter("ghost", "", "folder of a recorded episode whose first images may be laid over the live ones"),
+        *PARAMETERS,
+    )
 
     def configure(self) -> None:
         robot = self.value("robot")
@@ -66,6 +80,7 @@ class MonitorNode(Node):
             host=self.value("host"),
             port=self.value("port"),
             token=token(self),
+            ghosts=ghost.load(paths.root() / self.value("ghost")) if self.value("ghost") else None,
         )
         self.get_logger().info(f"the monitor page is on {self._page.url}")
         self._cameras = Cameras(self, predicted=True)
@@ -84,6 +99,7 @@ class MonitorNode(Node):
                 "policy/info",
             )
         }
+        self._parting = self.listen("policy/divergence", lambda message: self._heard.update(divergence=message))
         self._proposal = Newest(self, "executor/proposal")
         self.listen("executor/planned_path", self._take_path)
         self.every(PERIOD, self._show)
@@ -111,6 +127,12 @@ class MonitorNode(Node):
         left = convert.time_ns(message.until) - convert.time_ns(state.header.stamp)
         path = self._paths.get("proposed_path", np.zeros((0, 3)))
         return Plan(message.chunk, convert.time_ns(message.header.stamp), to_seconds(max(left, 0)), path)
+
+    def _divergence(self, now_ns: int) -> Divergence | None:
+        message: DivergenceMsg | None = self._heard.get("divergence")
+        if message is None or not message.values or self._parting.age(now_ns) > _LATELY:
+            return None
+        return Divergence(max(message.values), message.threshold, message.diverged, message.text)
 
     def _executor(self) -> Executor | None:
         message: ExecutorState | None = self._heard.get("executor/state")
@@ -143,6 +165,7 @@ class MonitorNode(Node):
             images=self._cameras.images,
             predicted=self._cameras.predicted(plan.t0_ns if plan else 0),
             planned=self._paths.get("planned_path"),
+            divergence=self._divergence(now_ns),
             stale=tuple(n for n, stream in self._streams.items() if stream.health(now_ns).level == Level.STALE),
         )
 
