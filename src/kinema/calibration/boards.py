@@ -42,6 +42,7 @@ _REACH = 2.1  # [squares] from one tag to those whose place it foretells
 _ASTRAY = 0.3  # [-] of that way by which a tag may be elsewhere
 _RATIO = 0.06  # [-] by which the tags' size to the squares' may be off
 _ROUNDS, _ACROSS = 3, 0.09  # of sharpening tags; [-] of a side to look at on both sides of it
+_THIN = 0.4  # [squares] standard deviation across points that are taken to lie on one line
 _NARROW, _MOVED = 12.0, 3.0  # [px] side of a tag that is too short to be sharpened; way that is none of sharpening
 _SADDLE = 0.3  # [-] of the way to the next corner: half the window that a corner is refined in
 _OTHERS = ("4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL", "APRILTAG_25h9", "APRILTAG_36h11")
@@ -351,6 +352,10 @@ def _aprilgrid(grey: NDArray[np.uint8], board: Board) -> tuple[NDArray[np.int64]
     numbers, quads = _checked_tags(grey, board)
     sharp = _sharpened(grey, quads)
     good = (_narrow(quads) > _NARROW) & (np.linalg.norm(sharp - quads, axis=2).max(axis=1) < _MOVED)
+    if 2 * good.sum() < len(good):
+        raise CalibrationError(
+            f"the tags of the board {board.name!r} are blurred, or too small: hold it still, or nearer"
+        )
     return (4 * np.array(numbers)[good, None] + np.arange(4)).ravel(), sharp[good].reshape(-1, 2)
 
 
@@ -393,6 +398,13 @@ def _level(grey: NDArray[np.uint8], at: Array) -> float:
     return float(cv2.getRectSubPix(grey, (3, 3), (float(at[0]), float(at[1]))).mean())
 
 
+def _thin(board: Board, ids: NDArray[np.int64]) -> bool:
+    """Whether the points lie so close to one line that a pose by them would tumble about it."""
+    points = board.points[ids, :2]
+    spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] / math.sqrt(len(points))
+    return bool(spread < _THIN * board.square)
+
+
 def _edges(board: Board) -> NDArray[np.int64]:
     """(m, 2) numbers of points between which a straight edge runs."""
     if board.kind == "aprilgrid":
@@ -431,9 +443,9 @@ def detect(image: Image, board: Board) -> Corners:
     grey = np.asarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     find = {"charuco": _charuco, "chessboard": _chessboard, "aprilgrid": _aprilgrid}[board.kind]
     ids, pixels = find(grey, board)
-    if len(ids) < FEWEST or np.linalg.matrix_rank(board.points[ids, :2] - board.points[ids[0], :2]) < 2:
+    if len(ids) < FEWEST or _thin(board, ids):
         raise CalibrationError(
-            f"{len(ids)} corners of the board {board.name!r} are seen, needed are {FEWEST}, not in one line"
+            f"{len(ids)} corners of the board {board.name!r} are seen, needed are {FEWEST}, in two rows at least"
         )
     blur = _blur(grey, board, ids, pixels)
     if blur > BLURRED:

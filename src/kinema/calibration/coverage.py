@@ -23,7 +23,7 @@ FIELDS = (6, 8)  # rows, columns that a picture is divided into
 _THIRDS = (("at the top left", "at the top", "at the top right"), ("at the left", "in the middle", "at the right"))
 _PLACES = (*_THIRDS, ("at the bottom left", "at the bottom", "at the bottom right"))
 _SIDES = ("right", "left", "lower", "upper")  # that a tilt of +x, -x, +y, -y takes away from the camera
-_TILTED = 0.25  # of a tilt that counts, about 15 degrees at a normal lens
+_TILTED = 0.6  # of a tilt that counts, some 30 degrees at a normal lens: less leaves the focal length open
 _NEARER = 1.6  # times larger the largest board than the smallest
 _ENOUGH = 0.5  # [-] of a third's fields
 _STILL = 0.5  # [px] that corners may move by, from the first to the last of the frames looked at
@@ -117,7 +117,7 @@ def next_view(samples: Sequence[Corners], board: Board) -> str:
     views = [view(corners, board) for corners in samples]
     tilts = _tilts(views)
     if tilts.min() < _TILTED:
-        return f"tilt the board: its {_SIDES[int(tilts.argmin())]} side away from the camera, by 20 to 40 degrees"
+        return f"tilt the board: its {_SIDES[int(tilts.argmin())]} side away from the camera, by 30 to 50 degrees"
     sizes = [one.size for one in views]
     if max(sizes) < _NEARER * min(sizes):
         return "show the board nearer" if max(sizes) < 0.6 else "show the board farther away"

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
 
 from kinema import __version__
 from kinema.calibration.board_pose import board_pose, points_seen
@@ -185,25 +186,47 @@ def _draft(model: Model, size: tuple[int, int], lens: Array) -> CameraInfo:
     return CameraInfo.of("draft", size, _matrix(lens), model, lens[4:], nobody)
 
 
+def _posed(samples: Sequence[Corners], board: Board, info: CameraInfo) -> tuple[list[int], list[Array], float]:
+    """The samples (indices) that a lens can show, their poses (6,), and the median [px] of what those leave."""
+    shown, poses, offs = [], [], []
+    for k, corners in enumerate(samples):
+        try:
+            seen = board_pose(corners, board, info)
+        except CalibrationError:
+            continue
+        shown.append(k)
+        poses.append(np.concatenate([seen.T_camera_board.rotvec, seen.T_camera_board.position]))
+        offs.append(seen.rms)
+    return shown, poses, float(np.median(offs)) if offs else math.inf
+
+
 def _start(model: Model, samples: Sequence[Corners], board: Board) -> Array:
-    """Parameters to begin with: the undistorted lens, of several fields of view, that the boards fit best."""
-    width, height = samples[0].size
-    best, begin, last = math.inf, np.zeros(0), ""
+    """Parameters to begin with: the undistorted lens, of several fields of view, that the boards fit best.
+
+    Where that lens can't show all of them, as at a fisheye's rim, one that is fitted to the others does.
+    """
+    width, height = size = samples[0].size
+    lens, shown, poses, least = np.zeros(0), [0][:0], [np.zeros(0)][:0], math.inf
     for half in _HALF_ANGLES:
         focal = width / 2 / (half if model == "equidistant" else math.tan(min(half, 1.3)))
-        lens = np.array([focal, focal, (width - 1) / 2, (height - 1) / 2, *np.zeros(COEFFICIENTS[model])])
-        try:
-            seen = [board_pose(corners, board, _draft(model, (width, height), lens)) for corners in samples]
-        except CalibrationError as error:
-            last = str(error)
-            continue
-        off = float(np.median([one.rms for one in seen]))
-        if off < best:
-            poses = [np.concatenate([one.T_camera_board.rotvec, one.T_camera_board.position]) for one in seen]
-            best, begin = off, np.concatenate([lens, *poses])
-    if not len(begin):
-        raise CalibrationError(f"no lens of model {model} shows the board like that: {last}")
-    return begin
+        guess = np.array([focal, focal, (width - 1) / 2, (height - 1) / 2, *np.zeros(COEFFICIENTS[model])])
+        found = _posed(samples, board, _draft(model, size, guess))
+        if found[2] < least:
+            lens, (shown, poses, least) = guess, found
+    if len(shown) < FEWEST_SAMPLES:
+        raise CalibrationError(f"a {model} lens shows only {len(shown)} of the samples like that; is it another model?")
+    if len(shown) < len(samples):
+        points = [points_seen(samples[k], board) for k in shown]
+        part = _Problem(model, points, [samples[k].pixels for k in shown])
+        begin = np.concatenate([lens, *poses])
+        better = least_squares(part.residuals, begin, part.jacobian, x_scale="jac", loss="soft_l1", ftol=1e-4)
+        lens = better.x[: part.lenses]
+        shown, poses, _ = _posed(samples, board, _draft(model, size, lens))
+    if missing := [k + 1 for k in range(len(samples)) if k not in shown]:
+        raise CalibrationError(
+            f"samples {', '.join(map(str, missing))} fit no {model} lens that the others fit: undo them"
+        )
+    return np.concatenate([lens, *poses])
 
 
 def _check(samples: Sequence[Corners], board: Board) -> None:
@@ -292,7 +315,7 @@ def _plain(model: Model, points: Sequence[Array], samples: Sequence[Corners]) ->
 
 def _check_result(result: Intrinsics) -> None:
     """What a fit tells of its samples."""
-    remedy = "show the board on all sides, near and far, and tilted by 20 to 40 degrees about different axes"
+    remedy = "show the board on all sides, near and far, and tilted by 30 to 50 degrees about different axes"
     normals = np.array([pose.rotation[:2, 2] for k, pose in enumerate(result.poses, 1) if k not in result.outliers])
     tilt = math.sqrt(float(np.linalg.eigvalsh(np.cov(normals.T))[-1]))
     if result.model != "equidistant" and tilt < math.sin(_TILT):
@@ -371,3 +394,18 @@ def calibrate(samples: Sequence[Corners], board: Board, models: Sequence[Model] 
     if best is None:
         raise refusal
     return best
+
+
+def apart(one: CameraInfo, other: CameraInfo, max_angle: float) -> float:
+    """[rad] by which two lenses' rays through the same pixels differ at most, up to `max_angle` [rad] off the axis.
+
+    Both cameras may be turned as a whole: calibration of where a camera looks takes that up.
+    """
+    turn, angle = np.meshgrid(np.linspace(0.0, 2 * math.pi, 36, endpoint=False), np.linspace(0.0, max_angle, 15))
+    rays = np.stack([np.sin(angle) * np.cos(turn), np.sin(angle) * np.sin(turn), np.cos(angle)], -1).reshape(-1, 3)
+    pixels = other.project(rays)
+    inside = ((pixels >= 0.0) & (pixels <= np.array(other.size) - 1.0)).all(axis=1)
+    seen = one.rays(pixels[inside])
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    turned, _ = Rotation.align_vectors(rays[inside], seen)
+    return float(np.linalg.norm(turned.apply(seen) - rays[inside], axis=1).max())
