@@ -15,10 +15,10 @@ from kinema.calibration.boards import Board, Corners
 from kinema.calibration.files import CameraInfo
 from kinema.calibration.hand_eye import ArmSample
 from kinema.calibration.tool_mount import TrackerSample
-from kinema.control.model import RobotModel
+from kinema.dh import nominal
 from kinema.geometry import Array, Pose, distance, interpolate, pose_error, so3_exp
 from kinema.interfaces import TrackedPose
-from kinema.robots import arm
+from kinema.robots import GRIPPER, ArmModel, arm
 from kinema.virtual import noise
 from kinema.virtual.cameras import camera
 from kinema.virtual.handheld import TRACKER_RATE, TrackerSignal
@@ -78,14 +78,21 @@ def views(board: Board, spread: Spread, rng: np.random.Generator) -> Iterator[Po
         yield Pose(position - rotation @ middle, rotation)
 
 
-def joints(model: RobotModel, T_base_tcp: Pose) -> Array | None:
+def _tool(model: ArmModel, q: Array) -> tuple[Pose, Array]:
+    """`T_base_tcp` at q [rad], and the TCP's Jacobian (6, n) in base axes, linear rows first."""
+    T_foot_tcp, jacobian = nominal(model).jacobian(q, GRIPPER.T_flange_tcp)
+    foot = Pose.from_rotvec(np.zeros(3), [0.0, 0.0, model.base_yaw])
+    return foot @ T_foot_tcp, np.concatenate([foot.rotation @ jacobian[:3], foot.rotation @ jacobian[3:]])
+
+
+def joints(model: ArmModel, T_base_tcp: Pose) -> Array | None:
     """Joint positions [rad] that reach a pose, by Gauss-Newton from the arm's home; None where it doesn't."""
-    q = np.array(model.arm.home)
+    q = np.array(model.home)
     for _ in range(60):
-        error = pose_error(model.fk(q), T_base_tcp)
+        there, jacobian = _tool(model, q)
+        error = pose_error(there, T_base_tcp)
         if np.abs(error).max() < 1e-9:
             return q
-        jacobian = model.jacobian(q)
         step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-6 * np.eye(6), error)
         q = q + step * min(1.0, 0.3 / max(float(np.abs(step).max()), 1e-9))
     return None
@@ -103,7 +110,7 @@ def arm_samples(
 ) -> list[ArmSample]:
     """Of a camera of the cell and a UR5e whose joints are read with noise [rad]; the board lies on the table before it,
     or, for a camera on the base, is held in the jaws (`T_TCP_BOARD`)."""
-    rng, table, row, model = np.random.default_rng(seed), noise.load(), camera(name), RobotModel(arm("ur5e"))
+    rng, table, row, model = np.random.default_rng(seed), noise.load(), camera(name), arm("ur5e")
     on_tool = row.mount == "tcp"
     board_on_table = T_base_board or board_on_the_table(board)
     info, samples = row.info(SIZE), []
@@ -116,7 +123,7 @@ def arm_samples(
         corners = look(board, info, T_camera_board, rng, table, row.max_angle)
         if q is None or corners is None:
             continue
-        samples.append(ArmSample(model.fk(q + joint_noise * rng.standard_normal(len(q))), corners))
+        samples.append(ArmSample(_tool(model, q + joint_noise * rng.standard_normal(len(q)))[0], corners))
         if len(samples) == count:
             return samples
     raise AssertionError("views never end")
