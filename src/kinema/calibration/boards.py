@@ -445,7 +445,8 @@ def detect(image: Image, board: Board) -> Corners:
     ids, pixels = find(grey, board)
     if len(ids) < FEWEST or _thin(board, ids):
         raise CalibrationError(
-            f"{len(ids)} corners of the board {board.name!r} are seen, needed are {FEWEST}, in two rows at least"
+            f"{len(ids)} corners of the board {board.name!r} are seen, needed are {FEWEST}, in two rows at least: "
+            "show more of it, nearer or sharper"
         )
     blur = _blur(grey, board, ids, pixels)
     if blur > BLURRED:
