@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from kinema import paths
 from kinema.errors import CheckpointError, ConfigError
 from kinema.interfaces import Policy
 
@@ -59,12 +60,18 @@ def _maker(name: str) -> Callable[..., Policy]:
         module, _, attribute = POLICIES[name].partition(":")
         maker: Callable[..., Policy] = getattr(importlib.import_module(module), attribute)
         return maker
-    folder = Path(name)
+    folder = checkpoint_folder(name)
     if not folder.is_dir():
         raise ConfigError(
             f"policy {name!r} is not known; allowed: {', '.join(POLICIES)}, or the folder of a checkpoint"
         )
     return functools.partial(learned(folder).load, folder)
+
+
+def checkpoint_folder(name: str) -> Path:
+    """Of a checkpoint; a relative path that is not there is looked for below the checkout's root."""
+    folder = Path(name)
+    return folder if folder.is_absolute() or folder.exists() else paths.root() / folder
 
 
 def learned(folder: Path) -> Learned:
