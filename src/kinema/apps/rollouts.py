@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from kinema import cell_file
+from kinema import cell_file, paths
 from kinema.apps import lockstep
 from kinema.apps.lockstep import EpisodeResult, Watcher
 from kinema.apps.trials import LISTS, Images, Rollout, Scene, Setting
@@ -55,7 +55,7 @@ class Player:
             return Player(source, {}, source)
         from kinema.policies import checkpoint  # seconds to import: the demonstrator needs no torch
 
-        known = checkpoint.read(registry.checkpoint_folder(like or source))
+        known = checkpoint.read(paths.find(like or source))
         space = known.action
         if like:
             return Player(source, {"like": like}, source, known.hash, "", lockstep.LATENCY, space.dt, space.executable)

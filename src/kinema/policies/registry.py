@@ -60,18 +60,12 @@ def _maker(name: str) -> Callable[..., Policy]:
         module, _, attribute = POLICIES[name].partition(":")
         maker: Callable[..., Policy] = getattr(importlib.import_module(module), attribute)
         return maker
-    folder = checkpoint_folder(name)
+    folder = paths.find(name)
     if not folder.is_dir():
         raise ConfigError(
             f"policy {name!r} is not known; allowed: {', '.join(POLICIES)}, or the folder of a checkpoint"
         )
     return functools.partial(learned(folder).load, folder)
-
-
-def checkpoint_folder(name: str) -> Path:
-    """Of a checkpoint; a relative path that is not there is looked for below the checkout's root."""
-    folder = Path(name)
-    return folder if folder.is_absolute() or folder.exists() else paths.root() / folder
 
 
 def learned(folder: Path) -> Learned:

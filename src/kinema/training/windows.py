@@ -165,18 +165,20 @@ class Windows:
         lengths = np.array([data.frames(episode) for data, episode in episodes])
         first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         self._source = _Source(tuple(episodes), framing.cameras, first)
-        kept = [
-            np.arange(n - 1) if space is None else sound(data.state(episode), data.rate)
-            for (data, episode), n in zip(episodes, lengths, strict=True)
-        ]
+        states = [] if space is None else [data.state(episode) for data, episode in episodes]
+        kept = (
+            [np.arange(n - 1) for n in lengths]
+            if space is None
+            else [sound(state, data.rate) for state, (data, _) in zip(states, episodes, strict=True)]
+        )
         counts = [len(rows) for rows in kept]
         self._steps = np.concatenate([begin + rows for begin, rows in zip(first, kept, strict=True)])
         self._last = np.repeat(first + lengths - 1, counts)
         self._texts = [
             data.text(episode) for (data, episode), n in zip(episodes, counts, strict=True) for _ in range(n)
         ]
-        self._state = None if space is None else _states(episodes, kept).to(self._device)
-        self._actions = None if space is None else _actions(episodes, kept, space).to(self._device)
+        self._state = None if space is None else _states(states, kept).to(self._device)
+        self._actions = None if space is None else _actions(states, kept, space).to(self._device)
         width, height = self.size
         needed = int(lengths.sum()) * len(framing.cameras) * width * height * 3
         self._images: Tensor | None = None
@@ -270,20 +272,15 @@ def sound(state: NDArray[np.floating], rate: int) -> Rows:
     return np.flatnonzero(learned)
 
 
-def _states(episodes: Sequence[tuple[ShardDataset, int]], kept: Sequence[Rows]) -> Tensor:
+def _states(states: Sequence[NDArray[np.floating]], kept: Sequence[Rows]) -> Tensor:
     """(moments, 10) float32."""
-    rows = [
-        tool_state.recorded(data.state(episode)[some]) for (data, episode), some in zip(episodes, kept, strict=True)
-    ]
+    rows = [tool_state.recorded(state[some]) for state, some in zip(states, kept, strict=True)]
     return torch.from_numpy(np.concatenate(rows))
 
 
-def _actions(episodes: Sequence[tuple[ShardDataset, int]], kept: Sequence[Rows], space: ActionSpace) -> Tensor:
+def _actions(states: Sequence[NDArray[np.floating]], kept: Sequence[Rows], space: ActionSpace) -> Tensor:
     """(moments, horizon, 11) float32, normalised."""
-    rows = [
-        space.normalise(space.relative(data.state(episode), some))
-        for (data, episode), some in zip(episodes, kept, strict=True)
-    ]
+    rows = [space.normalise(space.relative(state, some)) for state, some in zip(states, kept, strict=True)]
     return torch.from_numpy(np.concatenate(rows))
 
 
