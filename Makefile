@@ -9,7 +9,7 @@ EPISODES ?= 3
 TASK ?= pick_and_place
 ROBOT ?= virtual_ur5e
 CELL ?=
-POLICY ?= demonstrator
+POLICY ?=
 MODE ?=
 APPROVAL ?= false
 SEED ?= 0
@@ -19,7 +19,7 @@ TEXT ?=
 OPERATOR ?=
 N ?= 20
 
-arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) $(if $(CELL),cell:=$(CELL)) policy:=$(POLICY) \
+arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) $(if $(CELL),cell:=$(CELL)) $(if $(POLICY),policy:=$(POLICY)) \
 	$(if $(MODE),mode:=$(MODE)) \
 	seed:=$(SEED) record:=$(RECORD) require_approval:=$(APPROVAL) \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)

@@ -39,7 +39,9 @@ ARGUMENTS = (
     DeclareLaunchArgument("seed", default_value="0", description="of the first episode's scenario; the next adds one"),
     split_argument("which objects and backgrounds are drawn"),
     DeclareLaunchArgument(
-        "policy", default_value="demonstrator", description="a policy by name, or the folder of a checkpoint"
+        "policy",
+        default_value="",
+        description="a policy by name, or the folder of a checkpoint; '': the virtual cell's",
     ),
     DeclareLaunchArgument(
         "episode",
@@ -89,7 +91,7 @@ def _scenario(episode: str) -> dict:
 
 def _table(context: object) -> list:
     arguments = {row.name: LaunchConfiguration(row.name).perform(context) for row in ARGUMENTS}
-    robot, cell, policy = arguments["robot"], arguments["cell"], arguments["policy"]
+    robot, cell = arguments["robot"], arguments["cell"]
     episodes = int(arguments["episodes"])
     world = {"task": arguments["task"], "split": arguments["split"], "seed": int(arguments["seed"])}
     if arguments["episode"]:
@@ -101,7 +103,6 @@ def _table(context: object) -> list:
         "speed_scale": float(arguments["speed_scale"]),
     }
     approval = arguments["require_approval"] == "true"
-    thinking = {name: arguments[name] for name in ("policy", "episode", "mode", "backend", "device")}
     reaction = arguments["on_divergence"]
     run_dir = arguments["run_dir"] or os.path.join("runs", datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     seen = arguments["headless"] == "false"
@@ -109,7 +110,10 @@ def _table(context: object) -> list:
     override = arguments["calibration_override"]
     calibrated = {"cell": cell, "calibration_override": override}
 
-    planned = plan("deploy", cell, robot=robot, policy=policy, episodes=episodes, calibration_override=override)
+    asked = {"robot": robot, "policy": arguments["policy"], "episodes": episodes, "calibration_override": override}
+    planned = plan("deploy", cell, **asked)
+    policy = planned["policy"]
+    thinking = {"policy": policy, **{name: arguments[name] for name in ("episode", "mode", "backend", "device")}}
     place = ("--cell", cell, "--robot", robot)
     scene = tuple(word for key, value in world.items() for word in (f"--{key}", str(value)))
     rows = [

@@ -50,12 +50,21 @@ def test_a_plan_names_each_cameras_node_with_what_the_cell_file_says_of_it():
     assert cameras["right"] == ("realsense_camera", {"exposure": 0.008, "inter_cam_sync_mode": 2})
 
 
+def test_the_virtual_cell_has_a_policy_of_its_own_where_none_is_named():
+    cell = cell_file.load(cell_file.VIRTUAL)
+    launch_plan.check_deployment(cell, "virtual_ur5e", "", 3)
+    assert launch_plan.plan("deploy", cell)["policy"] == launch_plan.POLICY
+    assert launch_plan.plan("deploy", cell, "models/mine")["policy"] == "models/mine"
+
+
 @pytest.mark.parametrize("cell", ["ur5e", "xarm7"])
 def test_a_real_arm_refuses_to_start_by_itself_and_a_policy_that_sees_a_simulators_truth(cell):
     real = cell_file.load(CELLS / f"{cell}.yaml")
     launch_plan.check_deployment(real, cell, "models/mine", 0)
     with pytest.raises(ConfigError, match="no arm starts by itself; allowed is 0"):
         launch_plan.check_deployment(real, cell, "models/mine", 1)
+    with pytest.raises(ConfigError, match="name the folder of a checkpoint"):
+        launch_plan.check_deployment(real, cell, "", 0)
     with pytest.raises(ConfigError, match="'demonstrator' sees a simulator's truth"):
         launch_plan.check_deployment(real, cell, "demonstrator", 0)
 

@@ -65,7 +65,10 @@ def test_the_graph_stays_on_this_machine():
 
 def test_deploy_passes_its_variables_to_the_launch_file():
     command = subprocess.run(
-        ["make", "-n", "deploy", "EPISODES=7", "TASK=open_drawer", "ROBOT=virtual_xarm7", "HEADLESS=1", "RECORD=true"],
+        [
+            *("make", "-n", "deploy", "EPISODES=7", "TASK=open_drawer", "ROBOT=virtual_xarm7", "POLICY=models/mine"),
+            *("HEADLESS=1", "RECORD=true"),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -77,7 +80,7 @@ def test_deploy_passes_its_variables_to_the_launch_file():
         "robot": "virtual_xarm7",
         "headless": "true",
         "record": "true",
-        "policy": "demonstrator",
+        "policy": "models/mine",
         "require_approval": "false",
         "seed": "0",
     }

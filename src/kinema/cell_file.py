@@ -180,7 +180,4 @@ def load(path: str | Path) -> Cell:
 
     Raises ConfigError naming file, key and what is allowed.
     """
-    file = Path(path)
-    if not file.is_absolute() and not file.exists():
-        file = paths.root() / file
-    return yaml_file.read(file, Cell, ConfigError)
+    return yaml_file.read(paths.find(path), Cell, ConfigError)

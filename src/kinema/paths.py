@@ -18,6 +18,12 @@ def root() -> Path:
     return path
 
 
+def find(path: str | Path) -> Path:
+    """A file or folder; a relative path that is not there is looked for below the checkout's root."""
+    given = Path(path)
+    return given if given.is_absolute() or given.exists() else root() / given
+
+
 def runtime(cell: str | None = None) -> Path:
     """The directory of one running cell's sockets and rings, on memory where the system offers it; made if absent.
 

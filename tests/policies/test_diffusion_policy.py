@@ -55,11 +55,11 @@ def moments(count: int) -> Batch:
 
 @pytest.fixture(scope="module")
 def learned() -> DiffusionPolicyModel:
-    """A model after a short training on `moments`."""
-    torch.manual_seed(0)
+    """A model after a short training on `moments`; from some weights it takes twice as long to find what words mean."""
+    torch.manual_seed(2)
     model = DiffusionPolicyModel(TINY, len(CAMERAS), SIZE)
     optimiser = torch.optim.Adam(model.parameters_of("action"), 3e-3)
-    for _ in range(260):
+    for _ in range(320):
         loss = model.loss(moments(32), "action")["action"]
         optimiser.zero_grad()
         loss.backward()

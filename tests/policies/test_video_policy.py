@@ -217,6 +217,12 @@ def test_what_is_denoised_has_unit_variance_and_decodes_to_what_happened(change)
     assert torch.equal(still[:, :, 0], batch.now) is change
 
 
+def test_what_the_codec_leaves_out_of_the_present_image_goes_on_in_the_video():
+    model, batch = fresh(change=True, codec=PatchesConfig(patch=8, predicted=4, shown=8)), moments(4)
+    video = sampler.decode(running(model), torch.zeros(4, model.clip, *model.latent), batch.now)
+    assert (video.float() - batch.now[:, :, None]).abs().max() <= 1, "nothing changes: the present image again"
+
+
 def test_the_full_sizes_parts_work_together():
     torch.manual_seed(0)
     adapter = BottlenecksConfig(

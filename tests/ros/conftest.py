@@ -14,6 +14,8 @@ from kinema.topics import CAMERAS
 
 from .spun import Spun
 
+DEPLOY = "policy_bringup/deploy.launch.py"
+
 _UP = 90.0  # [s] for the stack to come up on a busy machine
 _DISCOVERED = 0.5  # [s] for a server to discover a new client too: else it answers and nobody hears
 
@@ -116,11 +118,15 @@ class Graph(Spun):
 
 
 class Stack:
-    """`ros2 launch policy_bringup deploy.launch.py`, or another file, with arguments; its output is in `log`."""
+    """`ros2 launch policy_bringup deploy.launch.py`, or another file, with arguments; its output is in `log`.
 
-    def __init__(self, log: Path, file: str = "policy_bringup/deploy.launch.py", **arguments: object) -> None:
+    A deployment is the demonstrator's, where nothing else is asked for.
+    """
+
+    def __init__(self, log: Path, file: str = DEPLOY, **arguments: object) -> None:
         self.log = log
-        words = [f"{key}:={value}" for key, value in {"headless": "true", **arguments}.items()]
+        usual = {"headless": "true", **({"policy": "demonstrator"} if file == DEPLOY else {})}
+        words = [f"{key}:={value}" for key, value in {**usual, **arguments}.items()]
         with log.open("w") as out:
             self.process = subprocess.Popen(
                 ["ros2", "launch", *file.split("/"), *words], stdout=out, stderr=subprocess.STDOUT

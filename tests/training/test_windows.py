@@ -12,7 +12,7 @@ from kinema.episodes.shards import ShardDataset, Shards
 from kinema.errors import EpisodeError
 from kinema.policies import tool_state
 from kinema.policies.actions import ActionSpace
-from kinema.training.windows import Draw, Framing, Windows, draw, split, spread
+from kinema.training.windows import Draw, Framing, Windows, draw, sound, split, spread
 
 RECORDED = Path(__file__).resolve().parents[1] / "data/episodes"
 VIDEO = Framing(frames=8)
@@ -87,6 +87,36 @@ def test_a_glimpse_is_taken_once_of_every_moment_and_stands_for_its_images(data,
     assert torch.equal(batch.glimpse, see(before)) and torch.equal(batch.actions, before.actions)
     assert batch.now.numel() == (before.now.numel() if framing.frames else 0)
     assert (batch.future is None) == (before.future is None)
+
+
+def opened(*parts: tuple[float, float, int]) -> np.ndarray:
+    """A state (n, 11), parts of it with an opening [mm], a force [N] and a length."""
+    state = np.zeros((sum(n for *_, n in parts), 11))
+    state[:, 9] = np.concatenate([np.full(n, 1e-3 * width) for width, _, n in parts])
+    state[:, 10] = np.concatenate([np.full(n, force) for _, force, n in parts])
+    return state
+
+
+def test_nothing_is_learned_from_what_led_to_a_grasp_of_nothing_but_how_one_begins_anew():
+    missed = opened((80, 0, 40), (2, 0, 6), (80, 0, 30), (30, 9, 20), (80, 0, 5))
+    found = set(range(100)) - set(sound(missed, rate=10).tolist())
+    assert found == {*range(40 - 24, 40)}, "what a chunk reaches before it; from the closed jaw on it is shown how"
+    early = opened((60, 0, 5), (0, 0, 4), (80, 0, 20))
+    assert sound(early, 10).tolist() == list(range(5, 28))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ((60, 0, 5), (85, 0, 30), (30, 9, 20), (85, 0, 10)),  # it holds something
+        ((85, 0, 30), (78, 0, 10), (85, 0, 10)),  # it hardly moves
+        ((85, 0, 30), (40, 0, 10), (10, 8, 20), (85, 0, 10)),  # it makes itself narrow before it grasps
+        ((85, 0, 30), (2, 0, 10)),  # it stays closed: whoever ends so means it
+    ],
+)
+def test_a_jaw_that_closes_on_something_or_stays_closed_is_learned_from(parts):
+    state = opened(*parts)
+    assert sound(state, 10).tolist() == list(range(len(state) - 1))
 
 
 def test_of_videos_without_actions_only_images_and_texts_are_looked_at(data, monkeypatch):

@@ -8,12 +8,10 @@ What stands there already is not made again, so a run that was cut short goes on
 import argparse
 import concurrent.futures
 import itertools
-import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -28,6 +26,7 @@ from kinema.errors import EpisodeError
 from kinema.virtual.cameras import DEFAULT_SIZE, SIZES
 from kinema.virtual.objects import SPLITS
 from kinema.virtual.tasks import TASKS
+from kinema.workers import workers
 
 _HOPELESS = 20  # refused in a row: something is wrong that no further seed will mend
 
@@ -57,8 +56,7 @@ def produce(recipe: Recipe, first: int, episodes: int, jobs: int) -> Iterator[Re
     EpisodeError when one refusal follows the other.
     """
     seeds, missing, refused = itertools.count(first), episodes, 0
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with workers(jobs) as pool:
         under_way: set[concurrent.futures.Future[Recorded]] = set()
         while missing > 0:
             while len(under_way) < min(missing, jobs):

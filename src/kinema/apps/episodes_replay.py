@@ -5,7 +5,6 @@ In lockstep, in the scenario that the episode names; with `--live` on the ROS gr
 
 import argparse
 import concurrent.futures
-import multiprocessing
 import os
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from kinema.episodes.reader import find
 from kinema.errors import CalibrationError, ConfigError, EpisodeError
 from kinema.policies import replay
 from kinema.training.success import success_rate
+from kinema.workers import workers
 
 
 def scene(folder: Path) -> ScenarioFacts:
@@ -58,8 +58,7 @@ def replay_all(
     folders: Sequence[Path], robot: str, execution: Mode | None, cell: Path, jobs: int
 ) -> Iterator[tuple[Path, EpisodeResult | str]]:
     """Results as they come, or why there is none: an episode that can't be replayed doesn't end the others."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context) as pool:
+    with workers(jobs) as pool:
         futures = {pool.submit(_attempt, folder, robot, execution, cell): folder for folder in folders}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], future.result()

@@ -14,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kinema import cell_file, paths
 from kinema.apps import evaluate_table, trials
 from kinema.apps.cli import positive
-from kinema.apps.rollouts import Player, on_all_cores, play
+from kinema.apps.rollouts import Player, play
 from kinema.apps.trials import LISTS, PURPOSES, Setting
 from kinema.control.messages import Mode
 from kinema.control.settings import Execution
 from kinema.virtual.tasks import TASKS
+from kinema.workers import on_all_cores
 
 TIME_LIMIT = 30.0  # [s] of simulated time
 

@@ -21,7 +21,7 @@ from kinema.apps import evaluate_rollouts, trials
 from kinema.apps.console import console
 from kinema.apps.evaluate_table import Sheet
 from kinema.apps.lockstep import Watcher
-from kinema.apps.rollouts import Player, act, on_all_cores
+from kinema.apps.rollouts import Player, act
 from kinema.apps.trials import Scene, Setting
 from kinema.chunk import Image, Observation, Prediction
 from kinema.clock import to_ns
@@ -31,6 +31,7 @@ from kinema.interfaces import Policy
 from kinema.perception.align import sized
 from kinema.training import videos
 from kinema.training.video_quality import feature_distance, psnr, ssim
+from kinema.workers import on_all_cores
 
 MEASURES: Mapping[str, Callable[[Image, Image], Array]] = {
     "PSNR [dB]": psnr,

@@ -1,12 +1,14 @@
 """What a launch file asks before it starts anything, as JSON. `python -m kinema.apps.launch_plan deploy --cell FILE`.
 
-    {"simulated": true, "processes": ["cell", ...], "cameras": {"left": ["virtual_camera", {}], ...}}
+    {"simulated": true, "policy": "demonstrator", "processes": ["cell", ...],
+     "cameras": {"left": ["virtual_camera", {}], ...}}
 
-`processes` by the table of processes; `cameras` names each camera's node and its parameters. Launch files run under
-ROS's own interpreter, which does not have kinema. Ends with status 2, and says why, where the launch is refused: a cell
-file that is wrong, a robot that it does not allow, calibration that is missing, foreign, old or bad, and for a real arm
-episodes that begin without a person, or a policy that sees a simulator's truth. `--calibration-override WHY` lets
-missing, old and bad calibration pass; every episode says so.
+`processes` by the table of processes; `cameras` names each camera's node and its parameters; `policy` is the one asked
+for, or where none was the virtual cell's own. Launch files run under ROS's own interpreter, which does not have kinema.
+Ends with status 2, and says why, where the launch is refused: a cell file that is wrong, a robot that it does not
+allow, calibration that is missing, foreign, old or bad, and for a real arm episodes that begin without a person, a
+policy that nobody named, or one that sees a simulator's truth. `--calibration-override WHY` lets missing, old and bad
+calibration pass; every episode says so.
 """
 
 import argparse
@@ -20,6 +22,8 @@ from kinema.errors import CalibrationError, ConfigError, KinemaError
 from kinema.policies.registry import SIMULATOR_ONLY
 from kinema.topics import CAMERAS
 
+POLICY = "demonstrator"  # until a learned one stands in models/: see the README there
+
 
 def check_deployment(cell: Cell, robot: str, policy: str, episodes: int) -> None:
     """Raise ConfigError for what may not be deployed in this cell."""
@@ -30,6 +34,11 @@ def check_deployment(cell: Cell, robot: str, policy: str, episodes: int) -> None
         raise ConfigError(
             f"episodes is {episodes}, and cell {cell.name!r} is a real one: no arm starts by itself; allowed is 0, "
             "then enable the executor and run the policy by hand"
+        )
+    if not policy:
+        raise ConfigError(
+            f"no policy was named, and cell {cell.name!r} is a real one: {POLICY} knows the virtual cell alone; "
+            "name the folder of a checkpoint, as policy:=models/MINE"
         )
     if policy in SIMULATOR_ONLY:
         raise ConfigError(f"policy {policy!r} sees a simulator's truth, and cell {cell.name!r} is a real one")
@@ -43,11 +52,12 @@ def check_calibration(cell: Cell, handheld: bool, override: str) -> None:
         raise CalibrationError("\n".join(found) + remedy)
 
 
-def plan(launch: processes.Launch, cell: Cell) -> dict[str, object]:
+def plan(launch: processes.Launch, cell: Cell, policy: str = "") -> dict[str, object]:
     """As in the module's text."""
     cameras = {name: getattr(cell.devices.cameras, name) for name in CAMERAS}
     return {
         "simulated": cell.simulated,
+        "policy": policy or POLICY,
         "processes": processes.of_launch(launch, cell),
         "cameras": {
             name: (f"{device.backend}_camera", getattr(device, "parameters", {})) for name, device in cameras.items()
@@ -77,7 +87,7 @@ def main() -> int:
     except KinemaError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(plan(arguments.launch, cell)))
+    print(json.dumps(plan(arguments.launch, cell, arguments.policy)))
     return 0
 
 

@@ -8,12 +8,10 @@ policy looks once a chunk.
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,6 +41,7 @@ from kinema.virtual.demonstrators import Demonstrator
 from kinema.virtual.objects import SPLITS
 from kinema.virtual.tasks import TASKS
 from kinema.virtual.world import World
+from kinema.workers import on_all_cores
 
 if TYPE_CHECKING:
     from kinema.virtual.renderer import CellRenderer
@@ -338,10 +337,7 @@ def run_batch(batch: Batch, jobs: int = 1) -> Iterator[EpisodeResult]:
     if jobs == 1:
         yield from (_one(batch, seed) for seed in seeds)
         return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context) as pool:
-        for future in concurrent.futures.as_completed([pool.submit(_one, batch, seed) for seed in seeds]):
-            yield future.result()
+    yield from on_all_cores(_one, [(batch, seed) for seed in seeds], jobs)
 
 
 def summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:

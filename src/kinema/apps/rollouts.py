@@ -1,18 +1,14 @@
 """Rollouts: a policy in the virtual cell, paced, perhaps deprived of its eyes, on as many cores as there are."""
 
-import concurrent.futures
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 
-from kinema import cell_file
+from kinema import cell_file, paths
 from kinema.apps import lockstep
 from kinema.apps.lockstep import EpisodeResult, Watcher
 from kinema.apps.trials import LISTS, Images, Rollout, Scene, Setting
@@ -59,7 +55,7 @@ class Player:
             return Player(source, {}, source)
         from kinema.policies import checkpoint  # seconds to import: the demonstrator needs no torch
 
-        known = checkpoint.read(Path(like or source))
+        known = checkpoint.read(paths.find(like or source))
         space = known.action
         if like:
             return Player(source, {"like": like}, source, known.hash, "", lockstep.LATENCY, space.dt, space.executable)
@@ -149,17 +145,3 @@ def play(player: Player, setting: Setting, scene: Scene, cell: Path) -> Rollout:
         digest=result.digest,
         cpu=time.process_time() - began,
     )
-
-
-def on_all_cores(function: Callable[..., Result], arguments: Iterable[tuple], jobs: int) -> Iterator[Result]:
-    """What the function makes of each tuple of arguments, as it comes; a process a core, a thread a process."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # the processes inherit it; more threads than cores would stand in each other's way
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        futures = [pool.submit(function, *row) for row in arguments]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

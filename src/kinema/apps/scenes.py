@@ -22,7 +22,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kinema.apps.cli import positive
 from kinema.apps.console import console
-from kinema.apps.rollouts import on_all_cores
 from kinema.chunk import Image
 from kinema.geometry import Array, Pose, rotation_6d, so3_exp
 from kinema.robots import GRIPPER
@@ -35,6 +34,7 @@ from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.renderer import CellRenderer
 from kinema.virtual.scenario import Placed, Scenario
 from kinema.virtual.tasks import TASKS
+from kinema.workers import on_all_cores
 
 FIRST_SEED = 3_000_000  # demonstrations and evaluation have others
 

@@ -8,10 +8,8 @@ Each part carries a fingerprint of all that it was made of. Nothing of a data se
 processes or the order of their work: the same input makes the same bytes.
 """
 
-import concurrent.futures
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +25,7 @@ from kinema.episodes.facts import Facts
 from kinema.episodes.rows import RATE, Rows, read_rows
 from kinema.episodes.state import STATE
 from kinema.errors import EpisodeError, KinemaError
+from kinema.workers import on_all_cores
 
 _PART = "part.json"
 _MARK = "kinema.json"  # in a finished data set: where it comes from
@@ -159,10 +158,7 @@ def _work(jobs: Sequence[_Job], processes: int) -> Iterator[Part]:
     if processes == 1:
         yield from map(_one, jobs)
         return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
-        for future in concurrent.futures.as_completed([pool.submit(_one, job) for job in jobs]):
-            yield future.result()
+    yield from on_all_cores(_one, [(job,) for job in jobs], processes)
 
 
 # ---- the data set

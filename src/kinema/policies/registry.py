@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from kinema import paths
 from kinema.errors import CheckpointError, ConfigError
 from kinema.interfaces import Policy
 
@@ -59,7 +60,7 @@ def _maker(name: str) -> Callable[..., Policy]:
         module, _, attribute = POLICIES[name].partition(":")
         maker: Callable[..., Policy] = getattr(importlib.import_module(module), attribute)
         return maker
-    folder = Path(name)
+    folder = paths.find(name)
     if not folder.is_dir():
         raise ConfigError(
             f"policy {name!r} is not known; allowed: {', '.join(POLICIES)}, or the folder of a checkpoint"

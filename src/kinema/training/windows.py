@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema.episodes.shards import ShardDataset
+from kinema.episodes.state import STATE
 from kinema.errors import EpisodeError
 from kinema.policies import tool_state
 from kinema.policies.actions import ActionSpace
@@ -26,6 +27,9 @@ from kinema.policies.batch import Batch
 
 Rows = NDArray[np.int64]
 
+_CLOSED = 0.012  # [m] that a jaw closes by, or opens by again, that means to
+_PRESSED = 2.0  # [N] with less it holds nothing
+_AHEAD = 2.4  # [s] before a jaw closes on nothing from which nothing is learned: what a chunk reaches
 _SHARE = 0.25  # [-] of the memory that is free, for decoded images
 
 
@@ -142,7 +146,7 @@ def _cut(images: Tensor, steps: Tensor, shift: Tensor) -> Tensor:
 
 
 class Windows:
-    """Every moment of some episodes, but each episode's last: nothing comes after it."""
+    """The moments of some episodes to learn from: of videos all but each episode's last, which nothing comes after."""
 
     def __init__(
         self,
@@ -161,13 +165,20 @@ class Windows:
         lengths = np.array([data.frames(episode) for data, episode in episodes])
         first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         self._source = _Source(tuple(episodes), framing.cameras, first)
-        self._steps = np.concatenate([begin + np.arange(n - 1) for begin, n in zip(first, lengths, strict=True)])
-        self._last = np.repeat(first + lengths - 1, lengths - 1)
+        states = [] if space is None else [data.state(episode) for data, episode in episodes]
+        kept = (
+            [np.arange(n - 1) for n in lengths]
+            if space is None
+            else [sound(state, data.rate) for state, (data, _) in zip(states, episodes, strict=True)]
+        )
+        counts = [len(rows) for rows in kept]
+        self._steps = np.concatenate([begin + rows for begin, rows in zip(first, kept, strict=True)])
+        self._last = np.repeat(first + lengths - 1, counts)
         self._texts = [
-            data.text(episode) for (data, episode), n in zip(episodes, lengths, strict=True) for _ in range(n - 1)
+            data.text(episode) for (data, episode), n in zip(episodes, counts, strict=True) for _ in range(n)
         ]
-        self._state = None if space is None else _states(episodes).to(self._device)
-        self._actions = None if space is None else _actions(episodes, space).to(self._device)
+        self._state = None if space is None else _states(states, kept).to(self._device)
+        self._actions = None if space is None else _actions(states, kept, space).to(self._device)
         width, height = self.size
         needed = int(lengths.sum()) * len(framing.cameras) * width * height * 3
         self._images: Tensor | None = None
@@ -234,18 +245,42 @@ def _chunks(count: int, size: int) -> Iterator[range]:
     return (range(begin, min(begin + size, count)) for begin in range(0, count, size))
 
 
-def _states(episodes: Sequence[tuple[ShardDataset, int]]) -> Tensor:
+def sound(state: NDArray[np.floating], rate: int) -> Rows:
+    """The moments of an episode to learn from: all but its last, and those that a grasp of nothing is in front of.
+
+    state  (n, 11) as recorded, `rate` [1/s] of them
+
+    Whoever closes the jaw beside a thing, and then begins anew, shows how to begin anew; not how to miss.
+    """
+    opening, force = (state[:-1, STATE.index(name)] for name in ("width", "force"))
+    learned = np.ones(len(opening), bool)
+    ahead = round(_AHEAD * rate)
+    began, widest, narrowest = -1, opening[0], opening[0]
+    for k, width in enumerate(opening):
+        if began < 0:
+            widest = max(widest, width)
+            if width < widest - _CLOSED:
+                began, narrowest = k, width
+        elif width > narrowest + _CLOSED:
+            closing = slice(began, k)
+            if force[closing].max() < _PRESSED:
+                shut = began + int(opening[closing].argmin())
+                learned[max(began - ahead, 0) : shut] = False
+            began, widest = -1, width
+        else:
+            narrowest = min(narrowest, width)
+    return np.flatnonzero(learned)
+
+
+def _states(states: Sequence[NDArray[np.floating]], kept: Sequence[Rows]) -> Tensor:
     """(moments, 10) float32."""
-    rows = [tool_state.recorded(data.state(episode)[:-1]) for data, episode in episodes]
+    rows = [tool_state.recorded(state[some]) for state, some in zip(states, kept, strict=True)]
     return torch.from_numpy(np.concatenate(rows))
 
 
-def _actions(episodes: Sequence[tuple[ShardDataset, int]], space: ActionSpace) -> Tensor:
+def _actions(states: Sequence[NDArray[np.floating]], kept: Sequence[Rows], space: ActionSpace) -> Tensor:
     """(moments, horizon, 11) float32, normalised."""
-    rows = []
-    for data, episode in episodes:
-        state = data.state(episode)
-        rows.append(space.normalise(space.relative(state, np.arange(len(state) - 1))))
+    rows = [space.normalise(space.relative(state, some)) for state, some in zip(states, kept, strict=True)]
     return torch.from_numpy(np.concatenate(rows))
 
 

@@ -247,8 +247,12 @@ class VideoPolicyModel(nn.Module):
     def _decode(self, latents: Tensor, now: Tensor) -> Tensors:
         """Images (b, cameras, frames, 3, height, width), -1 to 1."""
         views = (self.scale * latents + self._base(now))[:, 1:].unflatten(1, (self.cameras, self.frames)).flatten(0, 1)
-        images = torch.stack([self.codec.decode(view) for view in views])
-        return (images.unflatten(0, (len(latents), self.cameras)),)
+        images = torch.stack([self.codec.decode(view) for view in views]).unflatten(0, (len(latents), self.cameras))
+        if not self.config.change:
+            return (images,)
+        present = signal(now.flatten(0, 1))
+        left_out = present - self.codec.decode(self.codec.encode(present))  # by the codec: that goes on as it is
+        return (images + left_out.unflatten(0, now.shape[:2])[:, :, None],)
 
     def _encode(self, now: Tensor, future: Tensor | None) -> Tensor:
         """The clip's latents (b, clip, c, h, w); zeros where the future isn't given."""
