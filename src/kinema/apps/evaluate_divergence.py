@@ -22,7 +22,7 @@ from kinema.apps import evaluate_rollouts, trials
 from kinema.apps.console import console
 from kinema.apps.evaluate_table import Sheet
 from kinema.apps.evaluate_video import Clip, Filming, Imagines
-from kinema.apps.rollouts import Player, act, on_all_cores
+from kinema.apps.rollouts import Player, act
 from kinema.apps.trials import Scene, Setting
 from kinema.chunk import Image, Observation, Prediction
 from kinema.clock import to_ns, to_seconds
@@ -35,6 +35,7 @@ from kinema.perception.divergence import Roc, Usual, appearance, difference, roc
 from kinema.topics import CAMERAS
 from kinema.virtual import cameras, mishaps
 from kinema.virtual.world import World
+from kinema.workers import on_all_cores
 
 NOTHING, MOVED, HAND, KNOCKED = "nothing", "a moved object", "an occluding hand", "a bumped camera"
 MISHAPS = (NOTHING, MOVED, HAND, KNOCKED)
