@@ -75,6 +75,9 @@ ARGUMENTS = (
         "calibrate", default_value="false", choices=BOOLEAN, description="serves calibration sessions; RViz shows them"
     ),
     DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
+    DeclareLaunchArgument(
+        "ghost", default_value="", description="an episode's folder: the page shows it over the live"
+    ),
     DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
     DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
     DeclareLaunchArgument("run_dir", default_value="", description="folder of audit log and report; '': runs/<time>"),
@@ -134,7 +137,7 @@ def _table(context: object) -> list:
         node("policy_inference", "policy", "policy", watch=reaction != "off", **thinking),
     ]
     if arguments["monitor"] == "true" and seen:
-        rows.append(node("monitor", "monitor", "monitor", robot=robot, cell=cell))
+        rows.append(node("monitor", "monitor", "monitor", robot=robot, cell=cell, ghost=arguments["ghost"]))
     if arguments["record"] == "true":
         recorded = os.path.join(run_dir, "episodes")
         recorder = {**calibrated, "trigger": "policy", "robot": robot, "episodes_dir": recorded}

@@ -40,6 +40,9 @@ ARGUMENTS = (
         "calibrate", default_value="false", choices=BOOLEAN, description="serves calibration sessions; RViz shows them"
     ),
     DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
+    DeclareLaunchArgument(
+        "ghost", default_value="", description="an episode's folder: the page shows it over the live"
+    ),
     DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
     DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
     DeclareLaunchArgument("episodes", default_value="0", description="virtual: how many good ones; 0: stay up"),
@@ -85,7 +88,7 @@ def _table(context: object) -> list:
         ends_with(recorder, "the recordings"),
     ]
     if arguments["monitor"] == "true" and arguments["headless"] == "false":
-        rows.append(node("monitor", "recording_monitor", "monitor", cell=cell))
+        rows.append(node("monitor", "recording_monitor", "monitor", cell=cell, ghost=arguments["ghost"]))
     calibrating = arguments["calibrate"] == "true"
     if calibrating:
         rows.append(node("stereo_calibration", "stereo_calibration", "stereo_calibration", cell=cell))

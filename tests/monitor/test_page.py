@@ -228,7 +228,7 @@ def test_a_ghost_is_laid_over_the_live_images(pressed, browse):
         browser.until(lambda: page.show(snapshot(0.0)) or "Ghost" in browser.text(), "the slider")
         page.show(snapshot(0.0))
         live = np.asarray(page._wall.image)
-        page._haunt(0.5)
+        page._ghost.haunt(0.5)
         page.show(snapshot(0.1))
         tile = np.asarray(page._wall.image)[100:200, 50:150].astype(int)
         np.testing.assert_allclose(tile, (live[100:200, 50:150].astype(int) + 255) / 2, atol=1)

@@ -137,6 +137,22 @@ def test_shows_what_is_recorded_for_how_long_and_how_well(page, live, browse):
     assert corners[:, 2].max() <= 1400 and corners[:, 3].max() <= 900, "it fits on a screen of 1400 by 900"
 
 
+def test_a_ghost_of_a_recorded_frame_is_laid_over_the_live_images(pressed, browse):
+    ghosts = {camera: np.full((120, 160, 3), 255, np.uint8) for camera in CAMERAS}
+    actions = Actions(*(lambda name=name: pressed.press(name) for name in ("start", "stop", "discard")))
+    page = Page(WORKSPACE, actions, port=0, ghosts=ghosts)
+    try:
+        browser = browse(page.url)
+        browser.until(lambda: page.show(snapshot(0.0)) or "Ghost" in browser.text(), "the slider")
+        live = np.asarray(page._views.image)
+        page._ghost.haunt(0.5)
+        page.show(snapshot(0.1))
+        seen = np.asarray(page._views.image)[100:200, 50:150].astype(int)
+        np.testing.assert_allclose(seen, (live[100:200, 50:150].astype(int) + 255) / 2, atol=1)
+    finally:
+        page.close()
+
+
 def test_an_episode_that_must_not_be_used_stands_out():
     bad, good = recorder(Phase.IDLE), recorder(Phase.IDLE, message=Session().start(EPISODE).stop("").keep("").message)
     assert monitor_parts.WORST in monitor_recorder.status(bad, "", ())

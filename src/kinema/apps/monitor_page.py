@@ -12,7 +12,7 @@ import pinocchio as pin
 import viser
 from pinocchio.visualize import ViserVisualizer
 
-from kinema.apps import ghost, monitor_gate
+from kinema.apps import monitor_gate
 from kinema.apps.monitor_parts import (
     COMMANDED,
     MEASURED,
@@ -20,6 +20,7 @@ from kinema.apps.monitor_parts import (
     Chart,
     Confirmation,
     Fingers,
+    Ghost,
     History,
     Plot,
     Series,
@@ -269,9 +270,7 @@ class Page:
         self._history: History[Executor] = History()
         self._divergences: History[Divergence] = History()
         self._trail: History[Array] = History()
-        self._ghosts = ghosts or {}
-        self._share = 0.0  # of a ghost in what is shown
-        self._shown: tuple[Image | None, ...] = ()
+        self._shown: tuple[object, ...] = ()  # the pictures, and the ghost's share
 
         gui = server.gui
         gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(28, 111, 181))
@@ -296,9 +295,7 @@ class Page:
         panel = gui.add_panel()
         with panel.add_tab("Cameras", viser.Icon.CAMERA):
             self._wall = gui.add_image(wall({}, {}), format="jpeg", jpeg_quality=80)
-            if self._ghosts:
-                slider = gui.add_slider("Ghost", min=0.0, max=1.0, step=0.05, initial_value=self._share)
-                slider.on_update(lambda event: self._haunt(float(event.target.value)))
+            self._ghost = Ghost(server, ghosts)
             self._difference = Plot(server, _DIVERGENCE, 76)
             plots |= {name: Plot(server, _CHARTS[name], 76) for name in ("force", "jaw")}
         panel.dock_left()
@@ -309,9 +306,6 @@ class Page:
         stop.on_click(lambda event: act(event.client, "Software stop", actions.software_stop))
         hold.on_click(lambda event: act(event.client, "Hold", actions.hold))
         reset.on_click(lambda _: sure.ask(_SURE))
-
-    def _haunt(self, share: float) -> None:
-        self._share, self._shown = share, ()
 
     def _decide(self, client: viser.ClientHandle | None, name: str, decision: Callable[[int], str]) -> None:
         """On the plan that is shown: if another one has taken its place meanwhile, the decision is refused."""
@@ -342,10 +336,10 @@ class Page:
                     plot.show(self._history.times - s.t, self._history.values)
             if len(self._divergences) > 1:
                 self._difference.show(self._divergences.times - s.t, self._divergences.values)
-        pictures = (*(s.images.get(c) for c in CAMERAS), *(s.predicted.get(c) for c in CAMERAS))
+        pictures = (self._ghost.share, *(s.images.get(c) for c in CAMERAS), *(s.predicted.get(c) for c in CAMERAS))
         if len(pictures) != len(self._shown) or any(a is not b for a, b in zip(pictures, self._shown, strict=True)):
             self._shown = pictures
-            self._wall.image = wall(ghost.over(s.images, self._ghosts, self._share), s.predicted)
+            self._wall.image = wall(self._ghost.over(s.images), s.predicted)
 
     def close(self) -> None:
         self._server.stop()

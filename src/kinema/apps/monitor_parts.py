@@ -13,6 +13,7 @@ import viser
 import viser.uplot
 from numpy.typing import NDArray
 
+from kinema.apps import ghost
 from kinema.apps.pictures import caption
 from kinema.chunk import Image
 from kinema.errors import KinemaError
@@ -250,6 +251,24 @@ class Fingers:
         half, z = width / 2 + self._centre[0], self._centre[1]
         for finger, side in zip(self._fingers, (-1, 1), strict=True):
             finger.position = np.array([side * half, 0.0, z])
+
+
+class Ghost:
+    """Recorded images that a slider lays over the live ones; without any there is no slider. `share` 0 shows none."""
+
+    def __init__(self, server: viser.ViserServer, images: Mapping[str, Image] | None) -> None:
+        self.share = 0.0
+        self._images = images or {}
+        if self._images:
+            slider = server.gui.add_slider("Ghost", min=0.0, max=1.0, step=0.05, initial_value=self.share)
+            slider.on_update(lambda event: self.haunt(float(event.target.value)))
+
+    def haunt(self, share: float) -> None:
+        """0 the live images alone, 1 the ghost alone."""
+        self.share = share
+
+    def over(self, images: Mapping[str, Image]) -> dict[str, Image]:
+        return ghost.over(images, self._images, self.share)
 
 
 class History(Generic[Moment]):

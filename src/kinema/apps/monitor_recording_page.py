@@ -16,6 +16,7 @@ from kinema.apps.monitor_parts import (
     Chart,
     Confirmation,
     Fingers,
+    Ghost,
     History,
     Plot,
     Series,
@@ -116,12 +117,14 @@ class Page:
         host: str = "127.0.0.1",
         port: int = 8080,
         token: str | None = None,
+        ghosts: Mapping[str, Image] | None = None,
     ) -> None:
+        """`ghosts`: camera name -> an image that may be laid over the live ones."""
         self._server = server = monitor_gate.serve(host, port, token)
         self.url = f"http://{host}:{server.get_port()}"
         self._history: History[Snapshot] = History()
         self._trail: History[Array] = History()
-        self._shown: tuple[Image | None, ...] = ()
+        self._shown: tuple[object, ...] = ()  # the pictures, and the ghost's share
         self._last: Recorder | None = None
 
         gui = server.gui
@@ -140,6 +143,7 @@ class Page:
         panel = gui.add_panel()
         with panel.add_tab("Cameras", viser.Icon.CAMERA):
             self._views = gui.add_image(views({}), format="jpeg", jpeg_quality=80)
+            self._ghost = Ghost(server, ghosts)
             self._plots += [Plot(server, chart, 110) for chart in (_FORCE, _WIDTH)]
         panel.dock_left()
         panel.set_width(450)
@@ -174,10 +178,10 @@ class Page:
             if len(self._history) > 1:
                 for plot in self._plots:
                     plot.show(self._history.times - s.t, self._history.values)
-        pictures = tuple(s.images.get(camera) for camera in CAMERAS)
+        pictures = (self._ghost.share, *(s.images.get(camera) for camera in CAMERAS))
         if len(pictures) != len(self._shown) or any(a is not b for a, b in zip(pictures, self._shown, strict=True)):
             self._shown = pictures
-            self._views.image = views(s.images)
+            self._views.image = views(self._ghost.over(s.images))
 
     def close(self) -> None:
         self._server.stop()

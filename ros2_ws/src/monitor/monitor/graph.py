@@ -11,6 +11,8 @@ from kinema_interfaces.msg import RecorderState
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
+from kinema import paths
+from kinema.apps import ghost
 from kinema.apps.monitor_recorder import Recorder, StreamRate
 from kinema.chunk import Image as ImageArray
 from kinema.episodes.quality_monitor import HANDHELD
@@ -31,6 +33,7 @@ PARAMETERS = (
     Parameter("cell", "launch/cells/virtual.yaml", "the cell file; its workspace is drawn"),
     Parameter("host", "127.0.0.1", "address that the page is bound to"),
     Parameter("port", 8080, "0: any free one", 0, 65535),
+    Parameter("ghost", "", "folder of a recorded episode whose first images may be laid over the live ones"),
     Parameter("token_file", "", "file with the token (16 or more letters and digits); needed beyond loopback"),
 )
 
@@ -38,6 +41,12 @@ PARAMETERS = (
 def _nominal(name: str) -> float:
     """[Hz] that a recording expects of a topic."""
     return HANDHELD.rates.get(name, topic(name).rate)
+
+
+def ghosts(node: Node) -> dict[str, ImageArray]:
+    """The images of the parameter `ghost`, none where it is empty; raises ConfigError."""
+    folder = node.value("ghost")
+    return ghost.load(paths.root() / folder) if folder else {}
 
 
 def token(node: Node) -> str | None:

@@ -21,8 +21,7 @@ from kinema_interfaces.srv import Decide
 from sensor_msgs.msg import JointState
 from visualization_msgs.msg import Marker, MarkerArray
 
-from kinema import cell_file, paths
-from kinema.apps import ghost
+from kinema import cell_file
 from kinema.apps.monitor_page import Actions, Cell, Divergence, Executor, Page, Plan, Snapshot
 from kinema.clock import to_seconds
 from kinema.control.messages import State
@@ -32,7 +31,7 @@ from kinema.streams import Level, Stream
 from kinema.urdf import urdf
 from kinema_ros import convert
 from kinema_ros.node import Node, Parameter, spin
-from monitor.graph import PARAMETERS, PERIOD, Buttons, Cameras, Newest, recorder, token
+from monitor.graph import PARAMETERS, PERIOD, Buttons, Cameras, Newest, ghosts, recorder, token
 
 _LATELY = 1.5  # [s] for which a comparison of imagination and reality is shown
 _FIELDS = (
@@ -55,7 +54,6 @@ class MonitorNode(Node):
 
     PARAMETERS = (
         Parameter("robot", "virtual_ur5e", "which robot is drawn"),
-        Parameter("ghost", "", "folder of a recorded episode whose first images may be laid over the live ones"),
         *PARAMETERS,
     )
 
@@ -80,7 +78,7 @@ class MonitorNode(Node):
             host=self.value("host"),
             port=self.value("port"),
             token=token(self),
-            ghosts=ghost.load(paths.root() / self.value("ghost")) if self.value("ghost") else None,
+            ghosts=ghosts(self),
         )
         self.get_logger().info(f"the monitor page is on {self._page.url}")
         self._cameras = Cameras(self, predicted=True)

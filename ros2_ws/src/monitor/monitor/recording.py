@@ -18,7 +18,7 @@ from kinema.geometry import Pose
 from kinema.streams import Level, Stream
 from kinema_ros import convert
 from kinema_ros.node import Node, spin
-from monitor.graph import PARAMETERS, PERIOD, Buttons, Cameras, Newest, recorder, token
+from monitor.graph import PARAMETERS, PERIOD, Buttons, Cameras, Newest, ghosts, recorder, token
 
 _HEARD = ("tracker/pose", "jaw/state", "load_cell/force")
 _BASE, _WORLD = "base_link", "world"
@@ -45,6 +45,7 @@ class RecordingMonitor(Node):
             host=self.value("host"),
             port=self.value("port"),
             token=token(self),
+            ghosts=ghosts(self),
         )
         self.get_logger().info(f"the monitor page is on {self._page.url}")
         self._cameras = Cameras(self, predicted=False)
