@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from kinema.geometry import (
     Pose,
     distance,
+    hat,
     interpolate,
     mean_pose,
     pose_error,
@@ -109,3 +110,9 @@ def test_finite_is_told_from_infinite() -> None:
     assert Pose.identity().isfinite()
     assert not Pose(np.array([0.0, math.nan, 0.0]), np.eye(3)).isfinite()
     assert not Pose(np.zeros(3), np.full((3, 3), math.inf)).isfinite()
+
+
+@given(vectors, vectors)
+def test_hat_is_the_cross_product(v, w):
+    np.testing.assert_allclose(hat(v) @ w, np.cross(v, w), atol=1e-12)
+    np.testing.assert_array_equal(hat(np.array([v, w]))[1], hat(w))

@@ -108,6 +108,13 @@ def so3_log(rotation: Array) -> Array:
     return np.array([scale * wx, scale * wy, scale * wz])
 
 
+def hat(v: ArrayLike) -> Array:
+    """(..., 3, 3) matrices that take w to v x w, of v (..., 3)."""
+    x, y, z = np.moveaxis(np.asarray(v, float), -1, 0)
+    o = np.zeros_like(x)
+    return np.stack([o, -z, y, z, o, -x, -y, x, o], axis=-1).reshape(*x.shape, 3, 3)
+
+
 def pose_error(T_a_b: Pose, T_a_goal: Pose) -> Array:
     """What moves b to goal: (6,) translation [m] and rotation vector [rad], both expressed in a."""
     error = np.empty(6)

@@ -11,7 +11,7 @@ import pytest
 from kinema.calibration.files import Transform
 from kinema.calibration.tool_mount import TrackerSample, dock, tool_mount, tracker_world
 from kinema.errors import CalibrationError
-from kinema.geometry import Pose, distance
+from kinema.geometry import Pose, distance, hat
 from kinema.interfaces import TrackedPose
 from kinema.virtual import noise
 from kinema.virtual.board_samples import BOARD, SIZE, Spread, tracker_samples
@@ -59,6 +59,18 @@ def test_the_camera_mounts_own_uncertainty_is_added():
     more = np.trace(found.tcp.covariance[:3, :3]) - np.trace(known.tcp.covariance[:3, :3])
     assert more == pytest.approx(3e-6 + 2e-5 * lever, rel=1e-3)
     assert np.trace(found.tcp.covariance[3:, 3:] - known.tcp.covariance[3:, 3:]) == pytest.approx(3e-5, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_camera_mount_that_is_unsure_only_of_its_turn_about_the_tcp_leaves_the_tcp_s_place_alone():
+    samples = _samples()[:8]
+    known = tool_mount(samples, INFO, BOARD, MOUNT)
+    swivel = np.vstack([-hat(ROW.T_mount_camera.position), np.eye(3)])
+    covariance = tuple((1e-5 * swivel @ swivel.T).ravel().tolist())
+    unsure = MOUNT.model_copy(update={"provenance": MOUNT.provenance.model_copy(update={"covariance": covariance})})
+    more = tool_mount(samples, INFO, BOARD, unsure).tcp.covariance - known.tcp.covariance
+    assert np.abs(more[:3]).max() < 1e-9
+    assert np.diag(more)[3:] == pytest.approx([1e-5] * 3)
 
 
 def _restless(sample: TrackerSample) -> TrackerSample:

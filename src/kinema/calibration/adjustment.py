@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix
 
 from kinema.calibration.files import CameraInfo
 from kinema.errors import CalibrationError
-from kinema.geometry import Array, Pose, so3_exp, so3_log
+from kinema.geometry import Array, Pose, hat, so3_exp, so3_log
 
 Chain = tuple[int, ...]  # numbers of poses from left to right; ~k is the inverse of pose k
 
@@ -100,15 +100,11 @@ class _Group:
         return slice(self.begin, self.begin + self.count)
 
 
-def _hat(v: Array) -> Array:
-    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])
-
-
 def _adjoint(T: Pose) -> Array:
     """(6, 6) that takes a twist, linear part first, through T."""
     m = np.zeros((6, 6))
     m[:3, :3] = m[3:, 3:] = T.rotation
-    m[:3, 3:] = _hat(T.position) @ T.rotation
+    m[:3, 3:] = hat(T.position) @ T.rotation
     return m
 
 
@@ -116,8 +112,8 @@ def _left_jacobian(rotvec: Array) -> Array:
     """(3, 3): a change of the rotation vector as a rotation from the left (Barfoot 2017, equation 7.77)."""
     angle = float(np.linalg.norm(rotvec))
     if angle < 1e-6:
-        return np.eye(3) + 0.5 * _hat(rotvec)
-    k = _hat(rotvec / angle)
+        return np.eye(3) + 0.5 * hat(rotvec)
+    k = hat(rotvec / angle)
     a, b = (1.0 - math.cos(angle)) / angle, 1.0 - math.sin(angle) / angle
     return np.asarray(np.eye(3) + a * k + b * (k @ k), float)
 
@@ -126,7 +122,7 @@ def _twist(T: Pose, rotvec: Array) -> Array:
     """(6, 6): a change of a pose's six numbers as a twist from the left."""
     m = np.eye(6)
     m[3:, 3:] = _left_jacobian(rotvec)
-    m[:3, 3:] = _hat(T.position) @ m[3:, 3:]
+    m[:3, 3:] = hat(T.position) @ m[3:, 3:]
     return m
 
 
@@ -236,14 +232,14 @@ def _slopes(term: Term, T: Pose, scale: float) -> tuple[Array, Array]:
     """Derivatives (n, 6) by a twist of the chain's product from the left, and (n,) by the board's scale."""
     if isinstance(term, Said):
         rows = np.eye(6)
-        rows[:3, 3:] = -_hat(T.position)
+        rows[:3, 3:] = -hat(T.position)
         return rows, np.zeros(6)
     points = T.apply(scale * term.points)
     step = _STEP * np.linalg.norm(points, axis=-1)
     around = np.stack([points + sign * step[:, None] * axis for axis in np.eye(3) for sign in (1.0, -1.0)])
     pixels = term.camera.project(around)
     by_point = np.stack([(pixels[2 * i] - pixels[2 * i + 1]) / (2 * step[:, None]) for i in range(3)], axis=-1)
-    motion = np.concatenate([np.tile(np.eye(3), (len(points), 1, 1)), -np.array([_hat(p) for p in points])], axis=-1)
+    motion = np.concatenate([np.tile(np.eye(3), (len(points), 1, 1)), -hat(points)], axis=-1)
     by_scale = np.einsum("mij,mj->mi", by_point, term.points @ T.rotation.T)
     return (by_point @ motion).reshape(-1, 6), by_scale.ravel()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kinema.calibration.estimate import at_one_metre
 from kinema.calibration.files import CameraInfo, ForceScale, Jaw, Latencies, Payload, TagMap, Transform
 from kinema.geometry import Array, distance
 
@@ -114,10 +115,11 @@ def uncertainty(value: Any) -> str:
     if isinstance(value, CameraInfo) and provenance.rms:
         return f"{provenance.rms:.3f} px: {1e3 * provenance.rms / value.matrix[0, 0]:.2f} mm at 1 m"
     if isinstance(value, Transform) and provenance.covariance and len(provenance.covariance) == 36:
-        std = np.sqrt(np.maximum(np.diag(np.reshape(provenance.covariance, (6, 6))), 0.0))
+        covariance = np.reshape(provenance.covariance, (6, 6))
+        std = np.sqrt(np.maximum(np.diag(covariance), 0.0))
         place, turn = float(np.linalg.norm(std[:3])), float(np.linalg.norm(std[3:]))
-        at_one_metre = math.hypot(place, turn)
-        return f"deviation {1e3 * place:.2f} mm, {math.degrees(turn):.3f} deg: {1e3 * at_one_metre:.2f} mm at 1 m"
+        ahead = at_one_metre(value.pose, covariance)
+        return f"deviation {1e3 * place:.2f} mm, {math.degrees(turn):.3f} deg: {ahead:.2f} mm at 1 m"
     if isinstance(value, Payload) and provenance.covariance and len(provenance.covariance) == 100:
         std = np.sqrt(np.maximum(np.diag(np.reshape(provenance.covariance, (10, 10))), 0.0))
         return f"deviation {1e3 * std[0]:.1f} g, {1e3 * float(np.linalg.norm(std[1:4])):.1f} mm"

@@ -9,7 +9,7 @@ import numpy as np
 
 from kinema import __version__
 from kinema.calibration.files import Provenance, Transform
-from kinema.geometry import Array, Pose, distance
+from kinema.geometry import Array, Pose, distance, hat
 
 _AXES = ("x", "y", "z")
 
@@ -37,6 +37,22 @@ def measured(
         covariance=None if covariance is None else tuple(float(f"{value:.6g}") for value in covariance.ravel()),
     )
     return Transform.of(parent, child, T_parent_child, provenance)
+
+
+def carried(covariance: Array, way: Array) -> Array:
+    """A transform's covariance (6, 6) as it is for a point `way` (3,) [m] from its origin, all in the same axes.
+
+    A turn moves that point: its place changes by d_position + rotvec x way.
+    """
+    lever = np.eye(6)
+    lever[:3, 3:] = -hat(way)
+    return np.asarray(lever @ covariance @ lever.T)
+
+
+def at_one_metre(T_a_b: Pose, covariance: Array) -> float:
+    """[mm] standard deviation, over all directions together, of where a point 1 m ahead (b's z) lies in a."""
+    variance = float(np.trace(carried(covariance, T_a_b.rotation[:, 2])[:3, :3]))
+    return 1e3 * math.sqrt(max(variance, 0.0))  # what stands in a file need be no covariance
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,11 +87,8 @@ class Estimate:
 
     @property
     def at_one_metre(self) -> float:
-        """[mm] standard deviation, over all directions together, of where a point 1 m ahead (b's z) lies in a."""
-        ahead = self.T.rotation[:, 2]
-        lever = np.eye(6)[:3]
-        lever[:, 3:] = -np.cross(np.eye(3), ahead).T
-        return 1e3 * math.sqrt(float(np.trace(lever @ self.covariance @ lever.T)))
+        """[mm] as the function of that name has it."""
+        return at_one_metre(self.T, self.covariance)
 
     @property
     def used(self) -> Array:

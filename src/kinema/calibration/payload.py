@@ -20,7 +20,7 @@ from kinema.calibration.files import Payload, Provenance
 from kinema.calibration.fit import Fit, fit
 from kinema.calibration.load_cell import GRAVITY
 from kinema.errors import CalibrationError
-from kinema.geometry import Array, Pose
+from kinema.geometry import Array, Pose, hat
 
 NAMES = (
     "mass",
@@ -105,19 +105,12 @@ def _check(samples: Sequence[WrenchSample], gravity: Array) -> None:
         )
 
 
-def _skew(rows: Array) -> Array:
-    """(n, 3, 3): matrices that take v to rows x v."""
-    x, y, z = rows.T
-    o = np.zeros(len(rows))
-    return np.stack([o, -z, y, z, o, -x, -y, x, o], axis=1).reshape(-1, 3, 3)
-
-
 def _plain(wrenches: Array, gravity: Array) -> Array:
     """Linear in mass, first moment and biases; (10,) by NAMES."""
     n, eye = len(gravity), np.eye(3)
     A = np.zeros((n, 6, 10))
     A[:, :3, 0], A[:, :3, 4:7] = gravity, eye
-    A[:, 3:, 1:4], A[:, 3:, 7:] = -_skew(gravity), eye
+    A[:, 3:, 1:4], A[:, 3:, 7:] = -hat(gravity), eye
     A[:, 3:] /= _LEVER
     b = wrenches / [1, 1, 1, _LEVER, _LEVER, _LEVER]
     x: Array = np.linalg.lstsq(A.reshape(-1, 10), b.ravel(), rcond=None)[0].astype(float)

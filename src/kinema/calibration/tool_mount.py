@@ -20,7 +20,7 @@ import numpy as np
 from kinema.calibration.adjustment import Said, Seen, Term, adjust
 from kinema.calibration.board_pose import board_poses, lens, points_seen
 from kinema.calibration.boards import Board, Corners
-from kinema.calibration.estimate import Estimate, Plain, measured
+from kinema.calibration.estimate import Estimate, Plain, carried, measured
 from kinema.calibration.files import CameraInfo, Transform
 from kinema.calibration.loop_closure import (
     begin,
@@ -164,16 +164,11 @@ def _carried_on(estimate: Estimate, T_tcp_camera: Transform) -> Estimate:
     """From the camera to the TCP: `T_tracker_tcp`, with the uncertainty of both."""
     mount, T_tracker_camera = T_tcp_camera.pose, estimate.T
     T = T_tracker_camera @ mount.inverse()
-    lever = np.eye(6)
-    lever[:3, 3:] = -np.cross(np.eye(3), T.position - T_tracker_camera.position).T
-    covariance = lever @ estimate.covariance @ lever.T
+    covariance = carried(estimate.covariance, T.position - T_tracker_camera.position)
     if T_tcp_camera.provenance.covariance is not None:
-        back = np.zeros((6, 6))  # the mount's errors, seen from the tracker: -R_tracker_tcp, about the TCP
-        back[:3, :3] = back[3:, 3:] = -T.rotation
-        about = np.eye(6)
-        about[:3, 3:] = np.cross(np.eye(3), mount.position).T
-        through = back @ about
-        covariance = covariance + through @ np.reshape(T_tcp_camera.provenance.covariance, (6, 6)) @ through.T
+        of_mount = carried(np.reshape(T_tcp_camera.provenance.covariance, (6, 6)), -mount.position)  # at the TCP
+        turn = np.kron(np.eye(2), T.rotation)  # into the tracker's axes
+        covariance = covariance + turn @ of_mount @ turn.T
     plain = {name: Plain(value.T @ mount.inverse(), value.closure) for name, value in estimate.plain.items()}
     return replace(estimate, T=T, covariance=covariance, plain=plain)
 
