@@ -11,6 +11,7 @@ from kinema import robots
 from kinema.calibration.arm_poses import SPREAD, Go, Take, Tour, plan, within
 from kinema.control.messages import State
 from kinema.control.model import RobotModel
+from kinema.control.motion import advance
 from kinema.control.settings import Limits
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose, distance, pose_error, so3_exp, so3_log
@@ -54,6 +55,14 @@ def test_only_what_can_be_reached_is_chosen_and_too_little_is_refused():
         plan(START, np.zeros(3), 10, lambda a, b: False)
 
 
+def test_each_pose_can_be_reached_from_the_one_before():
+    asked = []
+    poses = [START, *plan(START, np.zeros(3), 6, lambda a, b: asked.append((id(a), id(b))) or True)]
+    assert all((id(a), id(b)) in asked for a, b in itertools.pairwise(poses))
+    with pytest.raises(CalibrationError, match=r"the arm can take \d of 6 poses"):
+        plan(START, np.zeros(3), 6, lambda a, b: a is START)
+
+
 class Arm:
     """Obeys jogs, with an error at each one's end; may be kept from moving."""
 
@@ -92,16 +101,41 @@ def test_the_tour_takes_every_sample_once_at_rest_and_near_its_pose(error):
     assert tour.next(arm.now, arm.state, arm.T) is None
 
 
-def test_a_pose_that_cannot_be_reached_is_taken_where_the_arm_is():
-    arm, tour = Arm(0.0), Tour([Pose(START.position + np.array([1.0, 0.0, 0.0]), START.rotation)], SPEED)
+def test_an_arm_that_sags_is_led_three_times_and_the_sample_is_taken_where_it_is():
+    goal = Pose(START.position + np.array([0.1, 0.0, 0.0]), START.rotation)
+    short = Pose(goal.position - np.array([0.02, 0.0, 0.0]), goal.rotation)
+    tour, at = Tour([goal], SPEED), START
     for tries in range(3):
-        assert isinstance(tour.next(100.0 * tries, State.READY, arm.T), Go)
-    assert tour.next(300.0, State.READY, arm.T) == Take(0)
+        assert isinstance(tour.next(100.0 * tries, State.READY, at), Go)
+        at = short
+    assert tour.next(300.0, State.READY, short) == Take(0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_after_a_jog_that_was_held_nothing_moves_any_more(share):
+    tour = Tour([Pose(START.position + np.array([0.2, 0.0, 0.0]), START.rotation)], SPEED)
+    go = tour.next(0.0, State.READY, START)
+    held = advance(START, go.twist, share * go.duration)
+    assert tour.next(0.5 * go.duration, State.READY, held) is None, "the jog could still be under way"
+    with pytest.raises(
+        CalibrationError, match=r"mm, \d+ degrees from where its jog led, poses 1\.\.1 of 1 are left out"
+    ):
+        tour.next(go.duration, State.READY, held)
+
+
+def test_a_tour_ends_where_something_else_moves_the_arm():
+    with pytest.raises(CalibrationError, match=r"something else moves the arm, poses 1\.\.1 of 1"):
+        Tour([START], SPEED).next(0.0, State.EXECUTING, None)
+    tour = Tour([Pose(START.position + np.array([0.1, 0.0, 0.0]), START.rotation)], SPEED)
+    go = tour.next(0.0, State.READY, START)
+    assert tour.next(go.duration + 1.0, State.EXECUTING, None) is None, "it may be its own jog still"
+    with pytest.raises(CalibrationError, match="something else moves the arm"):
+        tour.next(go.duration + 4.0, State.EXECUTING, None)
 
 
 def test_a_tour_waits_for_rest_and_ends_where_the_executor_has_stopped():
     tour = Tour([START], SPEED)
-    assert tour.next(0.0, State.READY, None) is None and tour.next(0.0, State.EXECUTING, START) is None
+    assert tour.next(0.0, State.READY, None) is None
     with pytest.raises(CalibrationError, match=r"the executor is STOPPED, poses 1\.\.1 of 1"):
         tour.next(0.0, State.STOPPED, START)
 

@@ -84,6 +84,23 @@ def test_holding_ends_the_run_and_nothing_asks_again(rig) -> None:
     assert cell.run(1.0).request is None
 
 
+def test_every_hold_is_told_even_where_nothing_moves(rig) -> None:
+    cell = rig(settings=SETTINGS)
+    cell.enable()
+    cell.tick(Hold("a person asked for it"))
+    assert cell.last.state is State.READY and cell.said("held") == ["held : a person asked for it"]
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_last_chunk_of_a_run_is_not_played_on_once_it_is_doubted(rig, mode) -> None:
+    cell = begin(rig, mode=mode, chunks=1)
+    cell.tick(PlayChunk(cell.chunk(WAY), cell.last.request.id))
+    cell.run(0.2)
+    cell.tick(Replan(1, cell.t_ns, "the mug has moved"))
+    cell.run(0.1)
+    assert cell.last.state is State.READY and cell.last.request is None and cell.last.chunk == -1
+
+
 def test_nothing_moves_before_somebody_has_approved(rig) -> None:
     cell = begin(rig, approval=2.0)
     chunk = cell.chunk(WAY)

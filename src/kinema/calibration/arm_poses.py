@@ -16,11 +16,17 @@ from scipy.stats import qmc
 
 from kinema.clock import NS
 from kinema.control.messages import State
+from kinema.control.motion import advance
 from kinema.control.settings import Limits
 from kinema.episodes.reach import check_arm
 from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose, distance, interpolate, pose_error, so3_exp
 from kinema.robots import ArmModel
+
+_TOO_FEW = (
+    "the arm can take {there} of {count} poses around where it stands; begin further from the ends of its workspace "
+    "and its joints, or take the samples by hand"
+)
 
 Reachable = Callable[[Pose, Pose], bool]  # whether the arm can go straight from one T_base_tcp to another one
 
@@ -28,6 +34,8 @@ _CANDIDATES = 8  # for each pose that is wanted
 _STEPS = 6  # of a way that is looked at before anything moves
 _LEVER = 0.3  # [m] by which a rotation counts as a way
 _TRIES = 3  # jogs to one pose; what counts afterwards is where the arm is, not where it should be
+_ASTRAY = (0.04, 0.15)  # [m, rad] from where a jog led: a compliant arm sags less, one that was held has farther to go
+_LATE = 3.0  # [s] after a jog's end that the executor may still say that it moves: taking the order lasts, too
 _NEAR = (0.005, 0.02)  # [m, rad] from its goal the arm has arrived
 _LONGEST = 8.0  # [s] of one jog; the executor takes 10
 
@@ -68,7 +76,7 @@ def _way(T_base_a: Pose, T_base_b: Pose) -> float:
 def plan(
     T_base_tcp: Pose, pivot: ArrayLike, count: int, reachable: Reachable, spread: Spread = SPREAD
 ) -> tuple[Pose, ...]:
-    """`count` poses T_base_tcp around the present one that can be reached from it, the next near the one before.
+    """`count` poses T_base_tcp around the present one that can be reached from it, each from the one before, near it.
 
     `pivot` (3,) [m] is the point of the tool's frame that they turn about. Raises CalibrationError where the arm can
     take fewer.
@@ -76,13 +84,13 @@ def plan(
     candidates = _candidates(T_base_tcp, np.asarray(pivot, float), _CANDIDATES * count, spread)
     free = list(itertools.islice(filter(partial(reachable, T_base_tcp), candidates), count))
     if len(free) < count:
-        raise CalibrationError(
-            f"the arm can take {len(free)} of {count} poses around where it stands; begin further from the ends of its "
-            "workspace and its joints, or take the samples by hand"
-        )
+        raise CalibrationError(_TOO_FEW.format(there=len(free), count=count))
     ordered = [T_base_tcp]
     while free:
-        nearest = min(free, key=partial(_way, ordered[-1]))
+        near = sorted(free, key=partial(_way, ordered[-1]))
+        nearest = next(filter(partial(reachable, ordered[-1]), near), None)
+        if nearest is None:
+            raise CalibrationError(_TOO_FEW.format(there=len(ordered) - 1, count=count))
         free = [pose for pose in free if pose is not nearest]
         ordered.append(nearest)
     return tuple(ordered[1:])
@@ -144,6 +152,7 @@ class Tour:
         self._speed = speed
         self._tries = 0
         self._until = -math.inf  # [s] when the jog under way should be over
+        self._led_to: Pose | None = None  # by the last jog
 
     @property
     def over(self) -> bool:
@@ -152,13 +161,21 @@ class Tour:
     def next(self, now: float, state: State, T_base_tcp: Pose | None) -> Go | Take | None:
         """`now` [s] of any clock; `T_base_tcp` where the arm is at rest, None while it isn't.
 
-        None: wait. Raises CalibrationError once the executor does not obey any more.
+        None: wait. Raises CalibrationError once the executor does not obey any more, somebody else moves the arm, or it
+        did not come to where the last jog led: it was held, or something is in its way.
         """
         if state not in (State.READY, State.EXECUTING):
-            left_out = f"poses {self.number + 1}..{len(self.goals)} of {len(self.goals)} are left out"
-            raise CalibrationError(f"the executor is {state.name}, {left_out}; bring it to READY and begin anew")
+            raise self._broken_off(f"the executor is {state.name}")
+        if state is State.EXECUTING and now > self._until + _LATE:
+            raise self._broken_off("something else moves the arm")
         if self.over or state is State.EXECUTING or now < self._until or T_base_tcp is None:
             return None
+        if self._led_to is not None:
+            moved, turned = distance(self._led_to, T_base_tcp)
+            if moved > _ASTRAY[0] or turned > _ASTRAY[1]:
+                raise self._broken_off(
+                    f"the arm is {1e3 * moved:.0f} mm, {math.degrees(turned):.0f} degrees from where its jog led"
+                )
         goal = self.goals[self.number]
         moved, turned = distance(T_base_tcp, goal)
         if self._tries == _TRIES or (moved < _NEAR[0] and turned < _NEAR[1]):
@@ -166,5 +183,9 @@ class Tour:
             return Take(self.number - 1)
         go = _jog(T_base_tcp, goal, self._speed)
         self._tries += 1
-        self._until = now + go.duration
+        self._until, self._led_to = now + go.duration, advance(T_base_tcp, go.twist, go.duration)
         return go
+
+    def _broken_off(self, why: str) -> CalibrationError:
+        left_out = f"poses {self.number + 1}..{len(self.goals)} of {len(self.goals)} are left out"
+        return CalibrationError(f"{why}, {left_out}; bring it to READY and begin anew")

@@ -265,6 +265,7 @@ class Controller:
                 self._grace_ns = state.t_ns + to_ns(_GRACE)
                 self._enter(leads_to, "reset")
             case Hold():
+                self._tell("held", order.reason)
                 self._leave(leads_to, order.reason)
             case StopPolicy():
                 if self._activity is Activity.POLICY:

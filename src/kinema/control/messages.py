@@ -176,9 +176,9 @@ class Event:
     """One line of the audit log.
 
     kind    'state' | 'chunk_accepted' | 'chunk_rejected' | 'step' | 'step_dropped' | 'order_refused' | 'safety' |
-            'clamped' | 'correction' | 'policy_started' | 'policy_ended' | 'replanned' | 'stopped' | 'warning' |
-            'error'; from the node that gives the orders: 'chunk_proposed' | 'chunk_approved' | 'chunk_declined' |
-            'diverged' | 'outcome'
+            'clamped' | 'correction' | 'policy_started' | 'policy_ended' | 'replanned' | 'held' | 'stopped' |
+            'warning' | 'error'; from the node that gives the orders: 'chunk_proposed' | 'chunk_approved' |
+            'chunk_declined' | 'diverged' | 'outcome'
     fault   id of the FAULTS row it belongs to, or ''
     """
 

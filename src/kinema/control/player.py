@@ -208,8 +208,9 @@ class Player:
         self._settled_ns = None if not at_rest else (t_ns if self._settled_ns is None else self._settled_ns)
         if self.playing is not None and self.playing.ended and at_rest:
             self.playing = None
-        if self._over(run, t_ns):
-            return self.end(t_ns, "its limit is reached") if self.playing is None or self._timed_out(run, t_ns) else []
+        if self._over(run, t_ns):  # no chunk comes any more that a doubted one could wait for
+            done = self.playing is None or self.playing.doubted or self._timed_out(run, t_ns)
+            return self.end(t_ns, "its limit is reached") if done else []
         if self.request is None and force_ready and t_ns - self._asked_ns >= to_ns(_AGAIN) and self._wanted(run, t_ns):
             self._requests += 1
             self.request, self._asked_ns = ObservationRequest(self._requests, t_ns), t_ns

@@ -124,7 +124,7 @@ class LoadCellNode(Node):
         return f"tared; the load taken for zero is {offset:.3f} N"
 
     def _calibrate(self, request: CalibrateLoadCell.Request, response: CalibrateLoadCell.Response) -> str:
-        """Refused with `last`, the loads are forgotten: one begins anew."""
+        """Refused with `last`, the loads are forgotten: one begins anew; those that a session asked to keep stay."""
         if not request.mass >= 0.0:
             raise CalibrationError(f"a mass of {request.mass} kg; allowed are 0 (none on the cell) and more")
         if not -1 <= request.keep <= len(self._loads):
@@ -137,10 +137,11 @@ class LoadCellNode(Node):
         if not request.last:
             return f"load {len(self._loads)}: {force:.3f} N reads {np.mean(readings):.6g} {self._unit}"
         points, noises = zip(*self._loads, strict=True)
-        self._loads = []
+        self._loads = self._loads[: max(request.keep, 0)]
         scale = calibrate(points, self._unit, self.value("capacity"), self._serial, _today(), max(noises))
         path = self._folder / LOAD_CELL.file
         save(path, scale)
+        self._loads = []
         with self._lock:
             self._bridge.use(*self._calibration())
         return f"{path} is written: {len(points)} loads, off the line by {scale.provenance.rms:.3f} N (RMS); untared"

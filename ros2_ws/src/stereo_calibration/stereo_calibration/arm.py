@@ -52,6 +52,15 @@ class ArmPoses:
         self.tour = None
         return self._calls.call(Trigger, "executor/hold", _ANSWER)
 
+    def leave(self) -> str:
+        """End the tour that is under way, if any; what went wrong with that, or ''. A jog ends by itself in the end."""
+        try:
+            if self.tour is not None:
+                self.end()
+        except KinemaError as error:
+            return f"the arm may finish its jog: {error}"
+        return ""
+
     def lead(self, state: State | None, T_base_tcp: Pose | None) -> int | None:
         """Do what the tour wants now; the number, from 1, of a pose whose sample is due. The first refusal ends it."""
         tour = self.tour

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import WrenchStamped
-from kinema_interfaces.msg import ExecutorState, JawState
+from kinema_interfaces.msg import ExecutorEvent, ExecutorState, JawState
 from rclpy.subscription import Subscription
 
 from kinema.calibration.senses import Senses, listens_to, looks_through
@@ -18,13 +18,14 @@ from kinema_ros.node import Node
 from kinema_ros.topics import QOS, message_type
 from stereo_calibration.eyes import Eyes
 
-_EXECUTOR = "executor/state"
+_EXECUTOR, _EVENTS = "executor/state", "executor/events"
 
 
 class Ears:
-    """`executor` is its state, None until it has been heard."""
+    """`executor` is its state, None until it has been heard. `held` is called when the executor is told to hold."""
 
-    def __init__(self, node: Node, eyes: Eyes) -> None:
+    def __init__(self, node: Node, eyes: Eyes, held: Callable[[], None]) -> None:
+        self._held = held
         self.executor: State | None = None
         self._node = node
         self._eyes = eyes
@@ -38,8 +39,9 @@ class Ears:
             "tracker/odometry": lambda message: senses.tracker(tracked(message)),
             "jaw/state": functools.partial(_take_jaw, senses),
             _EXECUTOR: functools.partial(self._take_executor, senses),
+            _EVENTS: self._take_event,
         }
-        names = {*listens_to(session), *((_EXECUTOR,) if session.kind.about else ())}
+        names = {*listens_to(session), *((_EXECUTOR, _EVENTS) if session.kind.about else ())}
         for name in sorted(names):
             self._subscribe(name, take[name])
         for camera in looks_through(session):
@@ -57,6 +59,10 @@ class Ears:
     def _take_executor(self, senses: Senses, message: ExecutorState) -> None:
         self.executor = State(message.state)
         senses.goal(time_ns(message.header.stamp), pose(message.goal), message.jaw_goal)
+
+    def _take_event(self, message: ExecutorEvent) -> None:
+        if message.kind == "held":
+            self._held()
 
 
 def _take_jaw(senses: Senses, message: JawState) -> None:

@@ -74,7 +74,7 @@ class CalibrationNode(Node):
         speed = self.value("arm_speed"), self.value("arm_turn")
         self._arm = ArmPoses(self.value("robot"), self._cell.control.limits, speed, self._calls)
         self._eyes = Eyes({camera: self.outlet(f"{camera}/calibration") for camera in CAMERAS})
-        self._ears = Ears(self, self._eyes)
+        self._ears = Ears(self, self._eyes, self._held)
         self._state = self.outlet("calibration/state")
         self._answer(StartCalibration, "~/start_session", self._start)
         self._answer(CaptureSample, "~/capture_sample", self._capture)
@@ -93,8 +93,8 @@ class CalibrationNode(Node):
         self.loop(self._eyes.work, nice=5)
 
     def deactivate(self) -> None:
-        if arm := self.__dict__.get("_arm"):
-            arm.tour = None
+        if "_arm" in self.__dict__:
+            self._leave_tour()
 
     def cleanup(self) -> None:
         for name in ("_ears", "_calls"):
@@ -159,7 +159,8 @@ class CalibrationNode(Node):
         if self._session.kind.service:
             return self._solve_there()
         solution = solve(self._session, self._setting())
-        self._auto, self._arm.tour = False, None  # one more sample would take the result back
+        self._auto = False  # one more sample would take the result back
+        self._leave_tour()
         self._session = self._session.solve(solution)
         fill(response, solution)
         return self._session.message
@@ -196,8 +197,9 @@ class CalibrationNode(Node):
     def _end(self, session: Session) -> None:
         self._ears.close()
         self._eyes.board, self._eyes.hints = None, {}
-        self._senses, self._arm.tour, self._auto = None, None, False
+        self._senses, self._auto = None, False
         self._session = session
+        self._leave_tour()
 
     def _setting(self) -> Setting:
         return setting(self._cell, datetime.datetime.now(datetime.UTC).date())
@@ -219,6 +221,17 @@ class CalibrationNode(Node):
         look = senses.seen(session.devices[0]) if senses and session.kind.about == "view" else None
         resting = senses.resting(now_ns()) if senses else None
         return self._arm.begin(request.poses, session, resting, look, self._setting())
+
+    def _leave_tour(self) -> None:
+        if trouble := self._arm.leave():
+            self.get_logger().error(trouble)
+
+    def _held(self) -> None:
+        """Hold is not latched, but who asked for it wants the arm to stay: a jog may just have been asked for."""
+        if self._arm.tour is not None:
+            self._session = self._session.refused("the arm's poses end: the executor was told to hold")
+            self.get_logger().warning(self._session.message)
+            self._leave_tour()
 
     def _poll(self) -> None:
         if self._senses is None:
