@@ -19,6 +19,7 @@ from kinema.perception.divergence import (
     Watch,
     appearance,
     difference,
+    expected,
     load,
     roc,
 )
@@ -177,7 +178,7 @@ def cell() -> Cell:
 
 def test_each_frame_is_compared_once_when_all_cameras_have_come_so_far(cell) -> None:
     watch = Watch(usual())
-    watch.expect(prediction())
+    watch.expect(expected(prediction()))
     cell.run(0.0, 0.9)
     first = watch.compare(cell.buffers)
     assert [(m.chunk, round(m.ahead, 3), m.stamp_ns) for m in first] == [
@@ -195,7 +196,7 @@ def test_each_frame_is_compared_once_when_all_cameras_have_come_so_far(cell) -> 
 
 def test_the_moment_from_which_a_camera_sees_something_else_is_found_and_named(cell) -> None:
     watch = Watch(usual([0.05 * found for found in rollouts()]))
-    watch.expect(prediction())
+    watch.expect(expected(prediction()))
     cell.run(0.0, 0.6)
     cell.image = scene(aside=20)
     cell.run(0.6, 1.5)
@@ -207,14 +208,14 @@ def test_the_moment_from_which_a_camera_sees_something_else_is_found_and_named(c
 
 def test_a_newer_video_takes_the_older_ones_place(cell) -> None:
     watch = Watch(usual())
-    watch.expect(prediction())
-    watch.expect(prediction(2, ONE_SECOND + 300_000_000))
-    watch.expect(replace(prediction(3), video=None))
+    watch.expect(expected(prediction()))
+    watch.expect(expected(prediction(2, ONE_SECOND + 300_000_000)))
+    watch.expect(expected(replace(prediction(3), video=None)))
     cell.run(0.0, 2.0)
     assert [(m.chunk, m.stamp_ns) for m in watch.compare(cell.buffers)] == [
         (2, 1_700_000_000), (2, 2_100_000_000), (2, 2_500_000_000)
     ]  # fmt: skip
-    watch.expect(prediction(4, 3 * ONE_SECOND))
+    watch.expect(expected(prediction(4, 3 * ONE_SECOND)))
     watch.forget()
     cell.run(2.0, 4.0)
     assert not watch.compare(cell.buffers)
@@ -225,13 +226,13 @@ def test_what_a_camera_missed_is_left_out_and_a_late_video_is_held_against_the_p
     cell.run(0.0, 0.7)
     cell.run(0.7, 0.9, ("gripper",))
     cell.run(0.9, 1.5)
-    watch.expect(prediction())
+    watch.expect(expected(prediction()))
     assert [m.ahead for m in watch.compare(cell.buffers)] == pytest.approx([0.4, 1.2])
 
 
 def test_where_nothing_is_known_of_the_policy_nothing_is_above_a_threshold(cell) -> None:
     watch = Watch()
-    watch.expect(prediction())
+    watch.expect(expected(prediction()))
     cell.image = scene(turned=30)
     cell.run(0.0, 0.5)
     (moment,) = watch.compare(cell.buffers)
@@ -240,7 +241,7 @@ def test_where_nothing_is_known_of_the_policy_nothing_is_above_a_threshold(cell)
 
 def test_a_video_longer_than_what_is_known_has_no_threshold_at_its_end(cell) -> None:
     watch = Watch(usual([found[:, :, :2] for found in rollouts(20)]))
-    watch.expect(prediction())
+    watch.expect(expected(prediction()))
     cell.run(0.0, 1.5)
     assert [np.isfinite(m.threshold) for m in watch.compare(cell.buffers)] == [True, True, False]
 

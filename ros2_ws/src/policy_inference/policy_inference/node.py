@@ -102,7 +102,7 @@ class PolicyNode(Node):
         self._wishes: deque[_Wish] = deque(maxlen=1)  # the newest; nobody wants to see the one before
         self._wished = threading.Event()
         self._watch = divergence.Watch(self._usual())
-        self._videos: queue.SimpleQueue[Prediction] = queue.SimpleQueue()
+        self._videos: queue.SimpleQueue[tuple[divergence.Expected, ...]] = queue.SimpleQueue()
         self._busy = False
         self._run = -1
         self._last_chunk = None
@@ -261,6 +261,7 @@ class PolicyNode(Node):
         stages = {"wait": waited, "assemble": job.assembling, "predict": predicting}
         self._tell(job, prediction, {**stages, **prediction.timing})
         wanted = self.value("watch") or any(outlet.wanted for outlet in self._predicted.values())
+        self._videos.put(divergence.expected(prediction))
         if imagines and prediction.video is None and wanted:
             self._wishes.append(_Wish(job, prediction))
             self._wished.set()
@@ -293,12 +294,12 @@ class PolicyNode(Node):
             self.get_logger().info(f"no video: {error}")
             return
         self._show(found)
+        self._videos.put(divergence.expected(found))
         self._counts["videos"] += 1
         self._tell(wish.job, found, {k: v for k, v in found.timing.items() if k not in wish.prediction.timing})
 
     def _show(self, prediction: Prediction) -> None:
-        """Publish the imagined frames, if there are any, with the stamps that they stand for; they are watched."""
-        self._videos.put(prediction)
+        """Publish the imagined frames, if there are any, with the stamps that they stand for."""
         for name, frames in (prediction.video or {}).items():
             for i, frame in enumerate(frames):
                 stamp_ns = prediction.chunk.t0_ns + to_ns(i * prediction.video_dt)
