@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kinema.apps.export_virtual_calibration import OTHER_SERIALS, export, virtual_calibration
-from kinema.calibration.bundle import LOAD_CELL, load_bundle, load_force_scale
+from kinema.calibration.bundle import KINDS, LATENCY, LOAD_CELL, load_bundle, load_force_scale
 from kinema.errors import CalibrationError
 from kinema.paths import root
 from kinema.virtual.cameras import CAMERAS, TAGS
@@ -50,7 +50,7 @@ def test_f23_another_serial_number_is_refused():
         load_bundle(VIRTUAL, SERIALS | {"left": "1234"})
 
 
-@pytest.mark.parametrize("name", sorted(virtual_calibration().keys() - {LOAD_CELL.file}))
+@pytest.mark.parametrize("name", [kind.file for kind in (*KINDS, LATENCY)])
 def test_f23_each_missing_file_is_refused_with_the_service_that_makes_it(folder, name):
     (folder / name).unlink()
     service = "jaw_tracker/calibrate_jaw" if name == "jaw.yaml" else r"stereo_calibration/start_session \(what: \w+\)"

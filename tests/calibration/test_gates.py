@@ -11,7 +11,7 @@ import yaml
 from kinema import cell_file
 from kinema.apps import launch_plan
 from kinema.apps.export_virtual_calibration import OTHER_SERIALS
-from kinema.calibration.bundle import KINDS, LATENCY, LOAD_CELL, faults, load_bundle
+from kinema.calibration.bundle import ALL, KINDS, LATENCY, LOAD_CELL, PAYLOAD, STEREO, fault, faults, load_bundle
 from kinema.calibration.files import MAX_AGE
 from kinema.errors import CalibrationError
 from kinema.paths import root
@@ -77,6 +77,20 @@ def test_f23_swapped_cameras_are_refused_override_or_not(folder):
     assert any("latency.yaml: devices.left.serial" in fault for fault in found)
     assert "camera_name is 'right', allowed is 'left'" in "\n".join(found)  # serials fit now, names don't
     assert "parent, child are base_link, right_optical_frame" in "\n".join(found)
+
+
+@pytest.mark.parametrize("kind", ALL.values(), ids=ALL)
+def test_f23_every_file_is_of_its_devices(folder, kind):
+    assert not fault(folder, kind, SERIALS)
+    foreign = "\n".join(fault(folder, kind, SERIALS | {device: "1234"}) for device in SERIALS)
+    assert "1234" in foreign and kind.remedy in foreign
+
+
+def test_the_side_cameras_place_to_each_other_is_of_both_and_of_none_where_one_is_gone(folder):
+    assert "VIRTUAL-LEFT 1234" in fault(folder, STEREO, SERIALS | {"right": "1234"})
+    assert not fault(folder, STEREO, {"left": SERIALS["left"]}) and not fault(folder, PAYLOAD, {})
+    _swap(folder / STEREO.file, folder / "T_base_left.yaml")
+    assert "parent, child are base_link, left_optical_frame" in fault(folder, STEREO, {})
 
 
 def test_an_override_takes_old_and_bad_files_and_leaves_missing_ones_out(folder):

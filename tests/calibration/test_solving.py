@@ -58,12 +58,14 @@ def test_every_kind_has_a_solver_or_its_own_service_and_every_file_a_kind(place)
             session = Session().start(what, devices, BOARD.name, apart=0.66)
             with pytest.raises(CalibrationError, match="nothing to solve"):
                 solve(session, place)
-    for row in (*bundle.KINDS, bundle.LATENCY):
+    for row in bundle.ALL.values():
         named = re.search(r"what: (\w+)", row.service)
         assert (named[1] in KINDS) if named else row.service.split(",")[0] in {kind.service for kind in KINDS.values()}
 
 
-@pytest.mark.parametrize(("what", "camera"), [("intrinsics", "left"), ("fisheye", "gripper")])
+@pytest.mark.parametrize(
+    ("what", "camera"), [pytest.param("intrinsics", "left", marks=pytest.mark.slow), ("fisheye", "gripper")]
+)
 def test_a_lens_goes_to_its_camera_s_file(place, what, camera):
     rng, table, row = np.random.default_rng(0), noise.load(), cameras.camera(camera)
     reach, near = (0.45, 0.4) if camera == "left" else (1.2, 0.25)
@@ -83,7 +85,10 @@ def test_a_lens_goes_to_its_camera_s_file(place, what, camera):
 
 @pytest.mark.parametrize(
     ("what", "camera", "file"),
-    [("hand_eye", "gripper", "T_tcp_gripper.yaml"), ("eye_on_base", "right", "T_base_right.yaml")],
+    [
+        ("hand_eye", "gripper", "T_tcp_gripper.yaml"),
+        pytest.param("eye_on_base", "right", "T_base_right.yaml", marks=pytest.mark.slow),
+    ],
 )
 def test_a_mount_by_the_arm(place, what, camera, file):
     samples = [
@@ -106,6 +111,7 @@ def test_two_cameras_to_each_other_and_swapped_they_are_refused(place):
     found = solved(place, "T_left_right.yaml", Transform, "stereo", ["left", "right"], samples, apart)
     assert distance(found.pose, truth)[0] < 0.002
     assert found.provenance.serial == f"{place.serial('left')} {place.serial('right')}"
+    assert not bundle.fault(place.folder, bundle.STEREO, place.serials, today=TODAY)
     swapped = [Sample(k, {"left": b, "right": a}) for k, (a, b) in enumerate(pairs)]
     with pytest.raises(CalibrationError, match="swapped"):
         solved(place, "T_left_right.yaml", Transform, "stereo", ["left", "right"], swapped, apart)
@@ -136,6 +142,7 @@ def test_the_payload_is_the_gripper_s_and_what_else_hangs_on_it(place):
         samples.append(Sample(k, T_base_tcp=Pose(np.array([0.5, 0.0, 0.3]), R), wrench=wrench))
     found = solved(place, "payload.yaml", Payload, "payload", ["arm"], samples)
     assert found.mass == pytest.approx(place.gripper.mass + extra, abs=0.01)
+    assert not bundle.fault(place.folder, bundle.PAYLOAD, place.serials, today=TODAY)
     assert found.force_bias == pytest.approx(bias[:3], abs=0.01) and found.provenance.serial == place.serial("arm")
 
 

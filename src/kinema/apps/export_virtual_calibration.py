@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kinema import paths
-from kinema.calibration.bundle import LATENCY, LOAD_CELL, CalibrationFile
-from kinema.calibration.files import Jaw, JawTag, Latencies, Latency, Transform, load, save
+from kinema.calibration.bundle import FRAMES, LATENCY, LOAD_CELL, PAYLOAD, SIDE_CAMERAS, STEREO, CalibrationFile
+from kinema.calibration.files import Jaw, JawTag, Latencies, Latency, Payload, Transform, load, save
 from kinema.errors import CalibrationError
 from kinema.robots import GRIPPER
 from kinema.virtual import load_cell
@@ -30,17 +30,28 @@ def virtual_calibration() -> dict[str, CalibrationFile]:
         truth = simulator_truth(row.serial)
         files[f"{row.name}.yaml"] = row.info(_NATIVE_SIZE)
         files[f"T_{mount}_{row.name}.yaml"] = Transform.of(row.mount, row.frame_id, row.T_mount_camera, truth)
+    left, right = (CAMERAS[name] for name in SIDE_CAMERAS)
+    T_left_right = left.T_mount_camera.inverse() @ right.T_mount_camera
+    both = simulator_truth(f"{left.serial} {right.serial}")
+    files[STEREO.file] = Transform.of(*FRAMES[STEREO.file], T_left_right, both)
     tracker = simulator_truth(TRACKER_SERIAL)
     files["T_tracker_tcp.yaml"] = Transform.of("tracker", "tcp", T_TCP_TRACKER.inverse(), tracker)
     files["T_base_world.yaml"] = Transform.of("base_link", "world", T_BASE_WORLD, tracker)
     files["T_base_dock.yaml"] = Transform.of("base_link", "dock", T_BASE_TCP_START, tracker)
-    left, right = (JawTag.of(tag.id, tag.size, tag.side, tag.T_tcp_tag(0.0)) for tag in TAGS)
+    left_tag, right_tag = (JawTag.of(tag.id, tag.size, tag.side, tag.T_tcp_tag(0.0)) for tag in TAGS)
     files["jaw.yaml"] = Jaw(
         dictionary=TAG_DICTIONARY,
         stroke=GRIPPER.stroke,
-        left=left,
-        right=right,
+        left=left_tag,
+        right=right_tag,
         provenance=simulator_truth(JAW_SERIAL),
+    )
+    files[PAYLOAD.file] = Payload(
+        mass=GRIPPER.mass,
+        centre=(0.0, 0.0, GRIPPER.com),
+        force_bias=(0.0, 0.0, 0.0),
+        torque_bias=(0.0, 0.0, 0.0),
+        provenance=simulator_truth(OTHER_SERIALS["arm"]),
     )
     files[LOAD_CELL.file] = load_cell.SCALE
     devices = {row.name: Latency(serial=row.serial, seconds=row.latency) for row in CAMERAS.values()}

@@ -31,7 +31,7 @@ CalibrationFile = CameraInfo | Transform | Jaw | ForceScale | Latencies | Payloa
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One calibration file: its schema, the device it belongs to, and the service that makes it."""
+    """One calibration file: its schema, the device that it belongs to (or two), and the service that makes it."""
 
     file: str
     schema: type[CalibrationFile]
@@ -44,6 +44,11 @@ class Kind:
             f"make it with the service {self.service}, "
             "for the virtual cell with python -m kinema.apps.export_virtual_calibration"
         )
+
+    def serial(self, serials: Mapping[str, str]) -> str | None:
+        """What stands in the file, by the devices' serial numbers; None where one of them has none."""
+        found = [serials[device] for device in self.device.split() if device in serials]
+        return " ".join(found) if len(found) == len(self.device.split()) else None
 
 
 def _session(what: str) -> str:
@@ -66,7 +71,7 @@ KINDS = (
 LATENCY = Kind("latency.yaml", Latencies, "cell", _session("latency"))
 LOAD_CELL = Kind("load_cell.yaml", ForceScale, "load_cell", "load_cell/calibrate")  # of backends that read a bridge
 PAYLOAD = Kind("payload.yaml", Payload, "arm", _session("payload"))  # what the cell file and the controller are told
-STEREO = Kind("T_left_right.yaml", Transform, "left", _session("stereo"))  # what the side cameras are verified against
+STEREO = Kind("T_left_right.yaml", Transform, " ".join(SIDE_CAMERAS), _session("stereo"))  # the side cameras' check
 ALL = {kind.file: kind for kind in (*KINDS, LATENCY, LOAD_CELL, PAYLOAD, STEREO)}
 FRAMES = {
     "T_tcp_gripper.yaml": ("tcp", "gripper_optical_frame"),
@@ -218,7 +223,7 @@ def fault(
         if kind is LATENCY:
             _latencies(folder / kind.file, serials, today, override)
         else:
-            _checked(folder, kind, serials.get(kind.device), today, override)
+            _checked(folder, kind, kind.serial(serials), today, override)
     except CalibrationError as error:
         return str(error)
     return ""
