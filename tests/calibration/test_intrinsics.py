@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from kinema.calibration import intrinsics
-from kinema.calibration.boards import DEFAULT, Board, Corners, detect
+from kinema.calibration.board_detection import detect
+from kinema.calibration.boards import DEFAULT, Board, Corners
 from kinema.calibration.coverage import FIELDS, coverage, diversity, next_view, not_yet, view
 from kinema.calibration.files import CameraInfo, Model, load, save
 from kinema.calibration.intrinsics import FISHEYE, PINHOLE, Intrinsics, apart, calibrate
@@ -126,7 +127,9 @@ def test_opencv_stands_beside_it_and_agrees_where_nothing_is_wrong(side_lens, fi
         assert lens.plain.rms == pytest.approx(lens.rms, rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "models"), [("left", PINHOLE[:1]), ("gripper", FISHEYE)])
+@pytest.mark.parametrize(
+    ("name", "models"), [("left", PINHOLE[:1]), pytest.param("gripper", FISHEYE, marks=pytest.mark.slow)]
+)
 def test_pictures_that_went_wrong_are_named_and_left_out(side, fish, side_lens, fish_lens, name, models):
     samples, clean = (list(side), side_lens) if name == "left" else (list(fish), fish_lens)
     rng = np.random.default_rng(5)
@@ -154,6 +157,7 @@ def test_the_file_of_a_lens_can_be_used(side_lens, tmp_path):
         assert word in side_lens.report()
 
 
+@pytest.mark.slow
 def test_a_rational_lens_is_chosen_only_where_the_simple_one_does_worse(side_lens, fish):
     assert side_lens.model == "plumb_bob"
     wide = [
@@ -211,6 +215,7 @@ def test_a_fisheye_taken_for_a_pinhole_is_refused(fish):
         calibrate(fish, DEFAULT, PINHOLE[:1])
 
 
+@pytest.mark.slow
 def test_from_pictures_to_a_lens():
     """Rendered with noise and blur, found, fitted: the whole way, with as few pictures as a test affords."""
     rng, board_view, samples = np.random.default_rng(11), BoardView(DEFAULT, SIDE), []
