@@ -280,6 +280,27 @@ def capsules(model: ArmModel, gripper: GripperModel = GRIPPER) -> tuple[Capsule,
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A part of the gripper: `centre` and `half` sizes (3,) [m] in the flange's axes; `side` 0 hand, -1, 1 finger."""
+
+    side: int
+    centre: tuple[float, float, float]
+    half: tuple[float, float, float]
+
+
+def boxes(gripper: GripperModel, width: float) -> tuple[Box, ...]:
+    """The gripper's shape at an opening [m]: hand, then bar and pad of the finger at the TCP's -x, and at +x."""
+    pad_z = gripper.tcp + gripper.tip - gripper.pad[2]
+    top, shoulder = 0.080, pad_z - gripper.pad[2] - 0.002
+    found = [Box(0, (0.0, 0.0, 0.048), (0.060, 0.030, 0.027))]
+    for side in (-1, 1):
+        bar, pad = (side * (width / 2 + inwards) for inwards in (0.0125, gripper.pad[0]))
+        found.append(Box(side, (bar, 0.0, (top + shoulder) / 2), (0.0115, gripper.pad[1], (shoulder - top) / 2)))
+        found.append(Box(side, (pad, 0.0, pad_z), gripper.pad))
+    return tuple(found)
+
+
 def forward_kinematics(model: ArmModel, q: Array) -> Pose:
     """`T_base_flange` at joint positions q (dof,) [rad], from the table: the reference for other models."""
     T = Pose.from_rotvec(np.zeros(3), [0.0, 0.0, model.base_yaw])

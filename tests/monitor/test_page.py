@@ -220,6 +220,7 @@ def test_where_imagination_and_reality_part_stands_as_a_number_and_in_words(page
     browser.until(lambda: "threshold -" in browser.text(), "that no threshold is known")
 
 
+@pytest.mark.slow
 def test_a_ghost_is_laid_over_the_live_images(pressed, browse):
     ghosts = {camera: np.full((120, 160, 3), 255, np.uint8) for camera in CAMERAS}
     page = Page(urdf(ROBOT), WORKSPACE, pressed.actions, port=0, ghosts=ghosts)

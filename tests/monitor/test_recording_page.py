@@ -137,6 +137,7 @@ def test_shows_what_is_recorded_for_how_long_and_how_well(page, live, browse):
     assert corners[:, 2].max() <= 1400 and corners[:, 3].max() <= 900, "it fits on a screen of 1400 by 900"
 
 
+@pytest.mark.slow
 def test_a_ghost_of_a_recorded_frame_is_laid_over_the_live_images(pressed, browse):
     ghosts = {camera: np.full((120, 160, 3), 255, np.uint8) for camera in CAMERAS}
     actions = Actions(*(lambda name=name: pressed.press(name) for name in ("start", "stop", "discard")))

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("kinema.apps.doctor", "is this machine fit for a cell, and what to do where it is not"),
     "calibration": ("kinema.apps.calibration", "a cell's calibration files, those in force and the previous ones"),
     "board": ("kinema.apps.board", "a calibration board to print, as a PDF at true scale"),
+    "clock": ("kinema.apps.clock", "a page that shows the time to cameras, by which their latency is measured"),
     "evaluate": ("kinema.apps.evaluate", "what a policy can do in the virtual cell"),
 }
 

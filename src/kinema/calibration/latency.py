@@ -266,6 +266,11 @@ def displayed_clock(stamps: ArrayLike, shown: ArrayLike, period: float, display:
             f"the shown times spread by more than one refresh of {1e3 * period:.1f} ms: the display skips, or its "
             "clock is not Kinema time"
         )
+    if not WINDOW[0] < float(np.median(late)) - display < WINDOW[1]:
+        raise CalibrationError(
+            f"the pictures show times {1e3 * float(np.median(late)):.0f} ms before their stamps, allowed are "
+            f"{1e3 * WINDOW[0]:.0f} to {1e3 * WINDOW[1]:.0f} ms: the screen's clock is not this machine's Kinema time"
+        )
     good = late[~off]
     # what is shown is 0..period old: the lag is at most the smallest difference, at least the largest less a period
     least, most = float(good.max()) - period, float(good.min())
@@ -294,7 +299,7 @@ def updated(
     `cell` names the cell of a new file. The file is as old as its oldest row, and measured if all of it is.
     """
     rows = dict(file.devices) if file else {}
-    before = rows[device].seconds if device in rows else 0.0
+    before = rows[device].seconds if device in rows and rows[device].serial == serial else 0.0
     seconds = before + found.seconds
     if seconds < -UNSURE:
         raise CalibrationError(

@@ -1,15 +1,32 @@
 """A camera's picture with what a session sees in it: the coverage map, the corners of the board, a line of text."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from kinema.calibration.boards import Corners
 from kinema.calibration.coverage import Coverage
 from kinema.chunk import Image
+from kinema.geometry import Array
 
 _SEEN, _FINE, _LACKING = (60, 160, 60), (80, 255, 80), (255, 150, 40)  # RGB
+_OUTLINE = (255, 60, 220)  # RGB
 _TINT = 0.25  # [-] of a field that samples have covered
 _HEIGHT = 240  # [px] of a picture whose text and dots are drawn at size 1
+
+
+def trace(image: Image, outlines: Sequence[Array], ring: Array | None) -> Image:
+    """A copy with where calibration has the gripper, and a ring (2,) [px] about what is to be touched."""
+    drawn = np.array(image)
+    scale = max(len(drawn) / _HEIGHT, 0.5)
+    for line in outlines:
+        points = np.rint(line * 16).astype(np.int32).reshape(-1, 1, 2)
+        cv2.polylines(drawn, [points], True, _OUTLINE, max(round(scale), 1), cv2.LINE_AA, shift=4)
+    if ring is not None:
+        centre = round(float(ring[0])), round(float(ring[1]))
+        cv2.circle(drawn, centre, round(6 * scale), _OUTLINE, max(round(scale), 1), cv2.LINE_AA)
+    return drawn
 
 
 def draw(image: Image, corners: Corners | None, coverage: Coverage, text: str, fine: bool) -> Image:

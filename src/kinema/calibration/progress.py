@@ -32,7 +32,7 @@ def progress(session: Session) -> Progress:
     seen = {camera: [s.corners[camera] for s in session.samples if camera in s.corners] for camera in cameras}
     covered = {camera: coverage(corners) for camera, corners in seen.items()}
     if board is None or "corners" not in session.kind.needs:
-        return Progress(covered, 0.0, session.kind.how)
+        return Progress(covered, 0.0, session.wanted)
     varied = {camera: diversity(corners, board) for camera, corners in seen.items()}
     wishes = [f"{camera}: {wish}" for camera, corners in seen.items() if (wish := next_view(corners, board))]
     return Progress(covered, min(varied.values()), wishes[0] if wishes else "")

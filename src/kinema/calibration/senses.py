@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kinema.calibration.arm_rest import REST, Rest
+from kinema.calibration.board_detection import detect
 from kinema.calibration.board_pose import board_pose
 from kinema.calibration.boards import Board, Corners
 from kinema.calibration.coverage import not_yet, view
+from kinema.calibration.display_clock import Clock, read
 from kinema.calibration.files import CameraInfo
 from kinema.calibration.latency import Motion
-from kinema.calibration.session import Sample, Session
+from kinema.calibration.session import SIDES, Sample, Session
+from kinema.chunk import Image
 from kinema.clock import to_ns, to_seconds
 from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose
@@ -33,13 +36,14 @@ _LOOKS = 4  # of a camera, among which the pair is found
 _TRACKED = 100  # samples of a tracker: half a second of a T265
 _GAP = 0.1  # [s] between two of them: what was before is another rest
 
-_REFERENCE = {"arm": "goal", "jaw": "jaw goal", "tracker": "gripper"}  # of cameras the arm
+_REFERENCE = {"arm": "goal", "jaw": "jaw goal", "tracker": "gripper", "load_cell": "jaw"}  # of cameras the arm
 _TOPICS = {  # where a stream of motion comes from, and what a sample needs
     "goal": "executor/state",
     "jaw goal": "executor/state",
     "arm": "tcp_pose",
     "jaw": "jaw/state",
     "tracker": "tracker/odometry",
+    "load_cell": "load_cell/force",
     "T_base_tcp": "tcp_pose",
     "tracked": "tracker/odometry",
     "wrench": "tcp_wrench",
@@ -50,11 +54,22 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Look:
-    """One picture's worth: the board's corners, or the `problem` that there are none."""
+    """One picture's worth: the board's corners, the time that a clock shows, or the `problem` that there is neither."""
 
     stamp_ns: int
-    corners: Corners | None
+    corners: Corners | None = None
     problem: str = ""
+    shown_ns: int | None = None
+
+
+def look(stamp_ns: int, picture: Image, target: Board | Clock) -> Look:
+    """What a picture (h, w, 3) RGB shows of what is looked for."""
+    try:
+        if isinstance(target, Clock):
+            return Look(stamp_ns, shown_ns=read(picture, stamp_ns))
+        return Look(stamp_ns, detect(picture, target))
+    except CalibrationError as error:
+        return Look(stamp_ns, problem=str(error))
 
 
 def looks_through(session: Session) -> tuple[str, ...]:
@@ -63,16 +78,30 @@ def looks_through(session: Session) -> tuple[str, ...]:
     if "motions" in kind.needs:
         (device,) = session.devices
         return tuple(name for name in (device, _REFERENCE.get(device, "arm")) if name in CAMERAS)
-    return session.devices if "corners" in kind.needs else ()
+    return session.devices if {"corners", "readings"} & {*kind.needs, *kind.first} else ()
 
 
 def listens_to(session: Session) -> tuple[str, ...]:
     """The topics that a session needs, besides its cameras' pictures."""
     names: tuple[str, ...] = session.kind.needs
+    if session.what == "verify":  # where the fingers are that are drawn into the picture
+        names = *names, "jaw"
     if "motions" in names:
         (device,) = session.devices
         names = device, _REFERENCE.get(device, "arm")
     return tuple(dict.fromkeys(_TOPICS[name] for name in names if name in _TOPICS))
+
+
+def ring(session: Session, camera: str, seen: Look | None) -> Array | None:
+    """(2,) [px] where a camera sees the corner that is to be touched, or saw it: a side camera stands still."""
+    looks = [seen.corners] if seen and seen.corners else []
+    if camera in SIDES:
+        looks += [sample.corners[camera] for sample in session.samples if camera in sample.corners]
+    for corners in looks:
+        at = np.flatnonzero(corners.ids == (-1 if session.corner is None else session.corner))
+        if len(at):
+            return np.asarray(corners.pixels[at[0]])
+    return None
 
 
 def _misfit(corners: Corners, board: Board) -> str:
@@ -104,12 +133,19 @@ class Senses:
         self._tracked: deque[TrackedPose] = deque(maxlen=_TRACKED)
         self._motions: dict[str, deque[tuple[int, Array]]] = defaultdict(deque)
         self._first: dict[str, Pose] = {}
+        self._readings: deque[tuple[int, int]] = deque()
+        self.T_base_tcp: Pose | None = None  # the newest, at rest or not
+        self.width: float | None = None  # [m] of the jaw
 
     # ---- what is heard
 
     def look(self, camera: str, look: Look) -> None:
         """Corners that fit no plane are none."""
         board, info = self._session.board, self._cameras.get(camera)
+        if look.shown_ns is not None:
+            self._readings.append((look.stamp_ns, look.shown_ns))
+            while look.stamp_ns - self._readings[0][0] > to_ns(RECORDED):
+                self._readings.popleft()
         if look.corners is None or board is None:
             self._looks[camera].append(look)
             return
@@ -127,6 +163,7 @@ class Senses:
     def arm(self, stamp_ns: int, T_base_tcp: Pose) -> None:
         if not T_base_tcp.isfinite():
             return
+        self.T_base_tcp = T_base_tcp
         self._rest.take(to_seconds(stamp_ns), T_base_tcp)
         self._move("arm", stamp_ns, T_base_tcp)
 
@@ -136,7 +173,12 @@ class Senses:
         self._keep("jaw goal", stamp_ns, [jaw])
 
     def jaw(self, stamp_ns: int, width: float) -> None:
+        self.width = width
         self._keep("jaw", stamp_ns, [width])
+
+    def load(self, stamp_ns: int, force: float) -> None:
+        """What the load cell says [N]."""
+        self._keep("load_cell", stamp_ns, [force])
 
     def wrench(self, stamp_ns: int, wrench: Array) -> None:
         """(6,) [N, N m] at the TCP, in its axes."""
@@ -191,9 +233,12 @@ class Senses:
         """`T_base_tcp` of the arm at rest; None while it moves or is silent."""
         return self._rest.pose(to_seconds(now_ns))
 
-    def sample(self, now_ns: int) -> Sample:
-        """All that the session's samples need, of now; raises CalibrationError with everything that is missing."""
-        needs = self._session.kind.needs
+    def sample(self, now_ns: int, needs: Sequence[str] | None = None) -> Sample:
+        """All that is needed, of now, by default for the first sample.
+
+        Raises CalibrationError with everything that is missing.
+        """
+        needs = self._session.needs if needs is None else needs
         problems: list[str] = []
 
         def get(name: str, make: Callable[[int], _Value], otherwise: _Value) -> _Value:
@@ -212,6 +257,7 @@ class Senses:
             tracked=get("tracked", self._at_rest, ()),
             wrench=get("wrench", self._mean_wrench, None),
             motions=get("motions", self._motion, None),
+            readings=get("readings", self._clock, ()),
         )
         if problems:
             raise CalibrationError(f"not captured: {'; '.join(dict.fromkeys(problems))}")
@@ -261,6 +307,14 @@ class Senses:
             raise CalibrationError(f"no wrench for {REST:g} s: has the arm a force sensor?")
         mean = np.mean([wrench for _, wrench in self._wrenches], axis=0)
         return np.asarray(np.concatenate([T_base_tcp.rotation @ mean[:3], T_base_tcp.rotation @ mean[3:]]))
+
+    def _clock(self, now_ns: int) -> tuple[tuple[int, int], ...]:
+        """Since the first one, which is 15 s old at the most."""
+        if not self._readings or now_ns - self._readings[-1][0] > to_ns(_FRESH):
+            (camera,) = self._session.devices
+            why = self._looks[camera][-1].problem if self._looks[camera] else "no picture has arrived"
+            raise CalibrationError(f"{camera} has not read the clock for {_FRESH:g} s: {why}")
+        return tuple(self._readings)
 
     def _motion(self, now_ns: int) -> tuple[Motion, Motion]:
         (device,) = self._session.devices

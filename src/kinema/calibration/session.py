@@ -13,8 +13,11 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from kinema.calibration.boards import Board, Corners
 from kinema.calibration.bundle import CalibrationFile
+from kinema.calibration.display_clock import Clock
 from kinema.calibration.latency import Motion
 from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose
@@ -22,7 +25,7 @@ from kinema.interfaces import TrackedPose
 from kinema.topics import CAMERAS
 
 SIDES = tuple(name for name in CAMERAS if name != "gripper")
-MOVERS = ("arm", "jaw", "tracker")  # what has a latency beside the cameras
+MOVERS = ("arm", "jaw", "tracker", "load_cell")  # what has a latency beside the cameras
 
 _MOST = 200  # samples of one session
 _FARTHEST = 10.0  # [m] that two cameras may be apart
@@ -42,6 +45,7 @@ class Kind:
 
     devices   how many it is about, `allowed` which
     needs     what every sample must hold, by the names of Sample's fields
+    first     what one sample must hold beside these, and comes first
     service   of another node, which takes the samples, solves and saves; '' where the session does
     about     the arm's automatic poses turn about 'view', what its camera looks at, or about its 'tcp'; '': there are
               none
@@ -52,16 +56,20 @@ class Kind:
     devices: int
     allowed: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
     service: str = ""
     about: str = ""
     how: str = ""
 
     def shows_board(self, devices: Sequence[str]) -> bool:
         """Whether a board has to be seen."""
-        return "corners" in self.needs or ("motions" in self.needs and not set(devices) <= {"arm", "jaw"})
+        return "corners" in (*self.needs, *self.first) or (
+            "motions" in self.needs and not set(devices) <= {"arm", "jaw", "load_cell"}
+        )
 
 
 _SHOW = "show the board at all distances and tilts, into every corner of the picture, and hold it still"
+_CLOCK = "show it the whole clock of `kinema clock`, sharp and at rest, for fifteen seconds, and capture"
 _HELD = "the arm holds the board, tilt it about all axes in view of the camera, and come to rest"
 
 KINDS = {
@@ -69,7 +77,7 @@ KINDS = {
     for kind in (
         Kind("intrinsics", 1, CAMERAS, ("corners",), how=_SHOW),
         Kind("fisheye", 1, CAMERAS, ("corners",), how=_SHOW),
-        Kind("stereo", 2, CAMERAS, ("corners",), how=f"{_SHOW}, both cameras seeing it"),
+        Kind("stereo", 2, SIDES, ("corners",), how=f"{_SHOW}, both cameras seeing it"),
         Kind(
             "hand_eye", 1, ("gripper",), ("corners", "T_base_tcp"), about="view",
             how="the board lies fast, look at it with the arm from all sides, turned about all axes, and come to rest",
@@ -85,6 +93,10 @@ KINDS = {
             "payload", 1, ("arm",), ("wrench", "T_base_tcp"), about="tcp",
             how="nothing touches the gripper, turn it about all axes, and come to rest",
         ),
+        Kind(
+            "verify", 1, CAMERAS, ("T_base_tcp",), ("corners",),
+            how="lay the board where the camera sees it and the arm can reach it, come to rest in view of it, capture",
+        ),
         Kind("jaw", 1, ("jaw",), service="jaw_tracker/calibrate_jaw", how="close the jaw, open it to its stop, solve"),
         Kind(
             "load_cell", 1, ("load_cell",), ("load",), service="load_cell/calibrate",
@@ -92,10 +104,18 @@ KINDS = {
         ),
         Kind(
             "latency", 1, (*CAMERAS, *MOVERS), ("motions",),
-            how="move it fast, unevenly, to and fro for ten seconds; a camera or a tracker in view of the board",
+            how="move it fast, unevenly, to and fro for ten seconds; a camera or a tracker in view of the board, the "
+            "load cell by squeezing something soft",
         ),
     )
 }  # fmt: skip
+
+
+def to_touch(board: Board) -> tuple[int, ...]:
+    """Numbers of the corners that a tip is put on: the four outermost, and the one in the middle."""
+    x, y = board.points[:, :2].T
+    middle = np.hypot(x - board.size[0] / 2, y - board.size[1] / 2)
+    return tuple(dict.fromkeys(int(np.argmin(far)) for far in (x + y, y - x, -x - y, x - y, middle)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -109,6 +129,8 @@ class Sample:
     wrench       (6,) [N, N m] as the arm measures it at the TCP, in base_link axes
     load         [kg] on the load cell
     motions      for a latency: the reference, and what the device made of it
+    readings     of the displayed clock: stamps of a camera's pictures, and the times [ns] that they show
+    touched      number of the board's corner that the tip is on
     """
 
     stamp_ns: int
@@ -118,12 +140,14 @@ class Sample:
     wrench: Array | None = None
     load: float | None = None
     motions: tuple[Motion, Motion] | None = None
+    readings: tuple[tuple[int, int], ...] = ()
+    touched: int | None = None
 
-    def lacks(self, kind: Kind, devices: Sequence[str]) -> list[str]:
-        """What a session of this kind needs and is not here."""
-        unseen = [camera for camera in devices if "corners" in kind.needs and camera not in self.corners]
-        there = {"corners": True, "tracked": bool(self.tracked)}
-        missing = [name for name in kind.needs if not there.get(name, getattr(self, name) is not None)]
+    def lacks(self, needs: Sequence[str], devices: Sequence[str]) -> list[str]:
+        """What is needed and is not here."""
+        unseen = [camera for camera in devices if "corners" in needs and camera not in self.corners]
+        there = {"corners": True, "tracked": bool(self.tracked), "readings": bool(self.readings)}
+        missing = [name for name in needs if not there.get(name, getattr(self, name) is not None)]
         return [*(f"the board in {camera}" for camera in unseen), *missing]
 
 
@@ -151,6 +175,7 @@ class Session:
     """What is being calibrated; every verb returns the next one or raises CalibrationError.
 
     devices  cameras, or what else it is about, in the order that was asked for
+    clock    that a camera is timed by, instead of a board
     apart    [m] between the two cameras of a stereo session by a tape measure
     message  the last thing worth saying
     """
@@ -159,6 +184,7 @@ class Session:
     what: str = ""
     devices: tuple[str, ...] = ()
     board: Board | None = None
+    clock: Clock | None = None
     apart: float = 0.0
     samples: tuple[Sample, ...] = ()
     solution: Solution | None = None
@@ -168,7 +194,39 @@ class Session:
     def kind(self) -> Kind:
         """Of the running session."""
         self._running("asked for")
-        return KINDS[self.what]
+        kind = KINDS[self.what]
+        return replace(kind, needs=("readings",), how=_CLOCK) if self.clock else kind
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the next sample must hold."""
+        begun = any(sample.corners for sample in self.samples)
+        return self.kind.needs if begun else (*self.kind.needs, *self.kind.first)
+
+    @property
+    def target(self) -> Board | Clock | None:
+        """What cameras look for."""
+        return self.clock or self.board
+
+    @property
+    def corner(self) -> int | None:
+        """The corner that is to be touched next, None where none is, or all have been."""
+        if self.phase is Phase.IDLE or self.what != "verify" or self.board is None or "corners" in self.needs:
+            return None
+        done = {sample.touched for sample in self.samples}
+        return next((number for number in to_touch(self.board) if number not in done), None)
+
+    @property
+    def wanted(self) -> str:
+        """What a person does for the next sample."""
+        if self.what != "verify" or "corners" in self.needs:
+            return self.kind.how
+        if self.corner is None:
+            return "all corners are touched: solve"
+        return (
+            f"close the jaw, put its tip on corner {self.corner}, ringed in the picture, come to rest, and capture; or "
+            "solve"
+        )
 
     def start(self, what: str, devices: Sequence[str], board: str, apart: float = 0.0) -> "Session":
         """Begin; the board's name and `apart` [m] are looked at where they are needed."""
@@ -188,29 +246,35 @@ class Session:
                 f"apart is {apart:g} m; allowed is 0 < apart <= {_FARTHEST:g} m, the distance of the two lenses by a "
                 "tape measure: nothing else tells a board of another size"
             )
-        return Session(
+        clocked = what == "latency" and set(chosen) <= set(CAMERAS) and board.strip().startswith("clock")
+        session = Session(
             phase=Phase.COLLECTING,
             what=what,
             devices=chosen,
-            board=Board.parse(board) if kind.shows_board(chosen) else None,
+            board=Board.parse(board) if kind.shows_board(chosen) and not clocked else None,
+            clock=Clock.parse(board) if clocked else None,
             apart=apart,
-            message=f"{what} of {', '.join(chosen)}: {kind.how}",
         )
+        return session.tell(f"{what} of {', '.join(chosen)}: {session.kind.how}")
 
     def may_capture(self) -> None:
         """Raises CalibrationError naming the state."""
         self._running("captured")
         if not self.kind.needs:
             raise CalibrationError(f"{self._state()}: {self.kind.service} takes its samples itself; {self.kind.how}")
+        if self.what == "verify" and "corners" not in self.needs and self.corner is None:
+            raise CalibrationError(f"{self._state()}: {self.wanted}")
         if len(self.samples) >= _MOST:
             raise CalibrationError(f"{self._state()}: allowed are {_MOST}; solve, or undo some")
 
     def capture(self, sample: Sample) -> "Session":
         """One more; what was solved is solved no longer."""
         self.may_capture()
-        if missing := sample.lacks(self.kind, self.devices):
+        if missing := sample.lacks(self.needs, self.devices):
             raise CalibrationError(f"{self._state()}: not captured, it lacks {', '.join(missing)}; {self.kind.how}")
-        return self._collect((*self.samples, sample), f"sample {len(self.samples) + 1} is captured")
+        sample = replace(sample, touched=self.corner)
+        after = self._collect((*self.samples, sample), f"sample {len(self.samples) + 1} is captured")
+        return after.tell(f"{after.message}; {after.wanted}") if self.what == "verify" else after
 
     def undo(self, number: int = 0) -> "Session":
         """Without the sample of this number, 0 the last one; those after it move up by one."""
@@ -233,6 +297,8 @@ class Session:
     def solve(self, solution: Solution) -> "Session":
         """Take note of what a solver found; where that is not good enough, more samples may make it so."""
         self.may_solve()
+        if not solution.files:
+            return replace(self, phase=Phase.SOLVED, solution=solution, message=f"{solution.report}\naccept ends it")
         verdict = f"NOT ACCEPTABLE, {why}" if (why := solution.unusable) else "accept it, or capture more"
         return replace(self, phase=Phase.SOLVED, solution=solution, message=f"{solution.report}\n{verdict}")
 

@@ -11,24 +11,30 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
+import numpy as np
 
-from kinema.calibration import hand_eye, intrinsics, latency, payload, stereo, tool_mount
+from kinema.calibration import hand_eye, intrinsics, latency, payload, stereo, tool_mount, verification
 from kinema.calibration.boards import Board, Corners
-from kinema.calibration.bundle import FRAMES, GRIPPER_CAMERA, KINDS, LATENCY
+from kinema.calibration.bundle import ALL, FRAMES, GRIPPER_CAMERA, LATENCY, PAYLOAD, SIDE_CAMERAS, STEREO
+from kinema.calibration.display_clock import Clock
 from kinema.calibration.estimate import Estimate
 from kinema.calibration.files import CameraInfo, File, Latencies, Transform, load
 from kinema.calibration.hand_eye import ArmSample, Mount
+from kinema.calibration.latency import LagResult
+from kinema.calibration.outline import Sight
 from kinema.calibration.payload import WrenchSample
 from kinema.calibration.session import Session, Solution
 from kinema.calibration.tool_mount import TrackerSample, Visits
 from kinema.cell_file import Cell
+from kinema.clock import NS
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose
 from kinema.robots import GripperModel
 from kinema.topics import CAMERAS
 
-_PAYLOAD = "payload.yaml"
 _AGREE = 0.002  # [s] that the records of one latency may differ by
+
+_CLOSE = 0.003  # [m] RMS by which touched corners may be missed: a person's hand, the joints and the tips' shape
 
 _ACTUATED = ("arm", "jaw")  # theirs is from command to motion; a sensor's is taken off its stamps already
 
@@ -58,10 +64,13 @@ class Setting:
             raise CalibrationError(f"cell {self.name!r} has no {device}; it has {', '.join(self.serials)}")
         return found
 
+    def owner(self, file: str) -> str:
+        """The serial number that stands in a file, or both of them."""
+        return " ".join(self.serial(device) for device in ALL[file].device.split())
+
     def load(self, file: str, schema: type[File]) -> File:
         """A calibration that is there already."""
-        kind = next(kind for kind in KINDS if kind.file == file)
-        return load(self.folder / file, schema, serial=self.serial(kind.device), remedy=kind.remedy, today=self.today)
+        return load(self.folder / file, schema, serial=self.owner(file), remedy=ALL[file].remedy, today=self.today)
 
     def camera(self, name: str) -> CameraInfo:
         return self.load(f"{name}.yaml", CameraInfo)
@@ -111,8 +120,7 @@ def _lens(session: Session, setting: Setting) -> Solution:
 
 def _names(file: str, setting: Setting) -> tuple[str, str, str]:
     """Parent, child and serial number of a transform's file."""
-    device = next(kind.device for kind in KINDS if kind.file == file)
-    return (*FRAMES[file], setting.serial(device))
+    return (*FRAMES[file], setting.owner(file))
 
 
 def _estimated(file: str, found: Estimate, session: Session, setting: Setting) -> Solution:
@@ -136,15 +144,12 @@ def _mount(session: Session, setting: Setting) -> Solution:
 
 
 def _stereo(session: Session, setting: Setting) -> Solution:
-    first, second = session.devices
-    a, b = setting.camera(first), setting.camera(second)
+    """From the left camera to the right one, in whichever order they were named."""
+    first, second = SIDE_CAMERAS
     pairs = list(zip(_seen(session, first), _seen(session, second), strict=True))
-    second_is_right = {("left", "right"): True, ("right", "left"): False}.get((first, second))
-    board = _board(session)
-    found = stereo.calibrate(pairs, a, b, board, apart=session.apart, second_is_right=second_is_right)
-    serials = f"{setting.serial(first)} {setting.serial(second)}"
-    transform = found.transform(a.frame_id, b.frame_id, serials, setting.today, board.name)
-    return Solution({f"T_{first}_{second}.yaml": transform}, found.outliers, found.report())
+    infos = setting.camera(first), setting.camera(second)
+    found = stereo.calibrate(pairs, *infos, _board(session), apart=session.apart, second_is_right=True)
+    return _estimated(STEREO.file, found, session, setting)
 
 
 def _tool_mount(session: Session, setting: Setting) -> Solution:
@@ -176,13 +181,23 @@ def _payload(session: Session, setting: Setting) -> Solution:
     tool = setting.gripper
     carried = tool.mass, (0.0, 0.0, tool.com)
     found = payload.calibrate(samples, tool.T_flange_tcp, setting.serial("arm"), setting.today, carried)
-    return Solution({_PAYLOAD: found.payload}, found.fit.outliers, found.report())
+    return Solution({PAYLOAD.file: found.payload}, found.fit.outliers, found.report())
+
+
+def _by_motion(session: Session) -> list[LagResult]:
+    return [latency.lag(*motions) for motions in _all([sample.motions for sample in session.samples], "motion")]
+
+
+def _by_clock(session: Session, clock: Clock) -> list[LagResult]:
+    records = [np.array(sample.readings, np.int64) for sample in session.samples]
+    both = [(record - record[0, 0]) / NS for record in records]
+    return [latency.displayed_clock(t[:, 0], t[:, 1], 1.0 / clock.rate, clock.delay) for t in both]
 
 
 def _latency(session: Session, setting: Setting) -> Solution:
-    """Of one device; the others' rows stay. Each sample is a record of motion."""
+    """Of one device; the others' rows stay. Each sample is a record of motion, or of the displayed clock."""
     (device,) = session.devices
-    lags = [latency.lag(*motions) for motions in _all([sample.motions for sample in session.samples], "motion")]
+    lags = _by_clock(session, session.clock) if session.clock else _by_motion(session)
     values = [lag.seconds for lag in lags]
     spread = max(values) - min(values)
     if spread > _AGREE:
@@ -207,6 +222,29 @@ def _latency(session: Session, setting: Setting) -> Solution:
     return Solution({LATENCY.file: file}, (), "\n".join(lines))
 
 
+def sight(setting: Setting, camera: str) -> Sight:
+    """What the files in force say of a camera."""
+    moves = camera == GRIPPER_CAMERA
+    mount = setting.load(f"T_tcp_{camera}.yaml" if moves else f"T_base_{camera}.yaml", Transform)
+    return Sight(setting.camera(camera), mount.pose, moves)
+
+
+def _verify(session: Session, setting: Setting) -> Solution:
+    """Of one sample a picture of the board, of the others corners that the fingers' tips were on."""
+    (camera,), board, gripper = session.devices, _board(session), setting.gripper
+    first = next(sample for sample in session.samples if sample.corners)
+    T_base_tcp = _all([first.T_base_tcp], "T_base_tcp")[0]
+    T_tcp_tip = Pose(np.array([0.0, 0.0, gripper.tip]), np.eye(3))
+    touches = {s.touched: s.T_base_tcp @ T_tcp_tip for s in session.samples if s.touched is not None and s.T_base_tcp}
+    known = sight(setting, camera)
+    check = verification.touched(touches, first.corners[camera], known.info, board, known.T_base_camera(T_base_tcp))
+    each = ", ".join(f"{n} by {1e3 * off:.1f}" for n, off in zip(touches, check.each, strict=True))
+    good = "good enough" if check.rms <= _CLOSE else "NOT GOOD ENOUGH: make the mount of the camera anew"
+    return Solution(
+        {}, (), f"{check.report()}; up to {1e3 * _CLOSE:.0f} mm RMS are allowed: {good}\nmissed [mm]: {each}"
+    )
+
+
 _SOLVERS: dict[str, Callable[[Session, Setting], Solution]] = {
     "intrinsics": _lens,
     "fisheye": _lens,
@@ -218,6 +256,7 @@ _SOLVERS: dict[str, Callable[[Session, Setting], Solution]] = {
     "dock": _dock,
     "payload": _payload,
     "latency": _latency,
+    "verify": _verify,
 }
 
 
@@ -226,5 +265,5 @@ def solve(session: Session, setting: Setting) -> Solution:
     session.may_solve()
     try:
         return _SOLVERS[session.what](session, setting)
-    except (ValueError, cv2.error) as error:  # numpy's and scipy's linear algebra among them
+    except (ValueError, ArithmeticError, LookupError, cv2.error) as error:  # numpy's and scipy's linear algebra, too
         raise CalibrationError(f"no solution is found ({error}); take more samples, and other ones") from error

@@ -106,7 +106,7 @@ def touched(
 ) -> Check:
     """How far the tool's tip was from where the camera has the corner that it touched [m].
 
-    touches        by the corner's number, `T_base_tcp` while the tip touched it
+    touches        by the corner's number, `T_base_tip` while it touched it: the fingers end beyond the TCP
     corners        the board, in the same place, in one picture; `T_base_camera` then
     """
     missing = sorted(set(touches) - set(range(len(board.points))))
@@ -118,5 +118,5 @@ def touched(
         )
     T_base_board = T_base_camera @ board_pose(corners, board, camera).T_camera_board
     expected = T_base_board.apply(board.points[list(touches)])
-    tips = np.array([T_base_tcp.position for T_base_tcp in touches.values()])
+    tips = np.array([T_base_tip.position for T_base_tip in touches.values()])
     return Check("touched corners", "m", np.linalg.norm(tips - expected, axis=1))

@@ -255,7 +255,6 @@ def _gripper(root: ET.Element, flange: ET.Element, gripper: GripperModel, payloa
     """Hand, two fingers on slides, pads, tags, camera, sensors. The whole weighs the table's mass times 1 + error."""
     scale = 1.0 + payload_error
     tip = gripper.tcp + gripper.tip
-    pad_z = tip - gripper.pad[2]
     fingers = 2 * gripper.finger_mass
     hand = gripper.mass - fingers
     finger_com = tip - 0.045
@@ -270,7 +269,8 @@ def _gripper(root: ET.Element, flange: ET.Element, gripper: GripperModel, payloa
 
     body, steel, rubber = (0.17, 0.18, 0.20), (0.62, 0.63, 0.65), (0.08, 0.08, 0.09)
     _rod(flange, (0, 0, 0), (0, 0, 0.022), 0.036, "cylinder", rgba=_rgba(steel), **_ROBOT)
-    _add(flange, "geom", type="box", pos=(0, 0, 0.048), size=(0.060, 0.030, 0.027), rgba=_rgba(body), **_ROBOT)
+    hand_box, *finger_boxes = robots.boxes(gripper, 0.0)
+    _add(flange, "geom", type="box", pos=hand_box.centre, size=hand_box.half, rgba=_rgba(body), **_ROBOT)
     _add(flange, "geom", type="box", pos=(0, 0, 0.0765), size=(0.066, 0.012, 0.0035), rgba=_rgba(steel), **_LOOKS)
     _camera_body(flange, gripper)
 
@@ -284,19 +284,16 @@ def _gripper(root: ET.Element, flange: ET.Element, gripper: GripperModel, payloa
             finger, "inertial", pos=(side * 0.010, 0, finger_com), mass=gripper.finger_mass * scale,
             diaginertia="5e-5 5e-5 2e-5",
         )  # fmt: skip
-        top, shoulder = 0.080, pad_z - gripper.pad[2] - 0.002
+        bar, pad = (box for box in finger_boxes if box.side == side)
+        _add(finger, "geom", type="box", pos=bar.centre, size=bar.half, rgba=_rgba(steel), **_ROBOT)
         _add(
-            finger, "geom", type="box", pos=(side * 0.0125, 0, (top + shoulder) / 2),
-            size=(0.0115, gripper.pad[1], (shoulder - top) / 2), rgba=_rgba(steel), **_ROBOT,
-        )  # fmt: skip
-        _add(
-            finger, "geom", name=f"pad_{name}", type="box", pos=(side * gripper.pad[0], 0, pad_z), size=gripper.pad,
+            finger, "geom", name=f"pad_{name}", type="box", pos=pad.centre, size=pad.half,
             rgba=_rgba(rubber), condim="4", friction=_PAD_FRICTION, priority="1", solref=(_PAD_SOFTNESS, 1),
             solimp="0.95 0.99 0.001", **_ROBOT,
         )  # fmt: skip
         _add(
-            finger, "site", name=f"load_cell_{name}", type="box", pos=(side * gripper.pad[0], 0, pad_z),
-            size=np.add(gripper.pad, 0.002), group="4",
+            finger, "site", name=f"load_cell_{name}", type="box", pos=pad.centre, size=np.add(pad.half, 0.002),
+            group="4",
         )  # fmt: skip
         _tag(finger, gripper, tag)
 

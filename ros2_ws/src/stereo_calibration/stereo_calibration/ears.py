@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import WrenchStamped
-from kinema_interfaces.msg import ExecutorEvent, ExecutorState, JawState
+from kinema_interfaces.msg import ExecutorEvent, ExecutorState, GraspForce, JawState
 from rclpy.subscription import Subscription
 
 from kinema.calibration.senses import Senses, listens_to, looks_through
@@ -38,6 +38,7 @@ class Ears:
             "tcp_wrench": lambda message: senses.wrench(time_ns(message.header.stamp), _wrench(message)),
             "tracker/odometry": lambda message: senses.tracker(tracked(message)),
             "jaw/state": functools.partial(_take_jaw, senses),
+            "load_cell/force": functools.partial(_take_force, senses),
             _EXECUTOR: functools.partial(self._take_executor, senses),
             _EVENTS: self._take_event,
         }
@@ -68,6 +69,10 @@ class Ears:
 def _take_jaw(senses: Senses, message: JawState) -> None:
     if message.valid:
         senses.jaw(time_ns(message.header.stamp), message.width)
+
+
+def _take_force(senses: Senses, message: GraspForce) -> None:
+    senses.load(time_ns(message.header.stamp), message.force)
 
 
 def _wrench(message: WrenchStamped) -> np.ndarray:

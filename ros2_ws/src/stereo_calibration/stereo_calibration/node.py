@@ -9,6 +9,7 @@ nodes' services, which a session of them calls.
 """
 
 import datetime
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,12 +28,15 @@ from std_srvs.srv import SetBool, Trigger
 from kinema import cell_file
 from kinema.calibration.boards import DEFAULT, Board
 from kinema.calibration.files import save
+from kinema.calibration.outline import Sight
 from kinema.calibration.progress import NONE, progress
-from kinema.calibration.senses import Senses, looks_through
+from kinema.calibration.senses import Senses, looks_through, ring
 from kinema.calibration.session import Sample, Session
-from kinema.calibration.solving import Setting, setting, solve
+from kinema.calibration.solving import Setting, setting, sight, solve
 from kinema.clock import now_ns
 from kinema.errors import CalibrationError, KinemaError
+from kinema.geometry import Array
+from kinema.robots import GripperModel
 from kinema.streams import Health, Level
 from kinema.topics import CAMERAS, topic
 from kinema_ros.node import Node, Parameter, spin
@@ -44,6 +48,12 @@ from stereo_calibration.messages import fill, state_msg, view_msg
 
 _POLL = 0.1  # [s] between two looks at what came, and at the arm
 _NODES_ANSWER = 20.0  # [s] for another node to calibrate what is its own
+
+
+def _outlines(known: Sight, gripper: GripperModel, senses: Senses, size: tuple[int, int]) -> list[Array]:
+    """Of the gripper where the arm says that it is now, in a picture of this size."""
+    T_base_tcp = senses.T_base_tcp
+    return known.gripper(gripper, T_base_tcp, senses.width, size) if T_base_tcp else []
 
 
 class CalibrationNode(Node):
@@ -68,6 +78,7 @@ class CalibrationNode(Node):
         Board.parse(self.value("board"))
         self._session = Session()
         self._senses: Senses | None = None
+        self._timed: set[str] = set()  # whose latency was accepted since
         self._auto = False
         self._told, self._progress = self._session, NONE  # the session that the progress is of
         self._calls = Calls(self.get_name(), self.get_namespace())
@@ -123,9 +134,18 @@ class CalibrationNode(Node):
         place = self._setting()
         for device in session.devices:
             place.serial(device)
-        lenses = {name: place.camera(name) for name in looks_through(session)} if session.what == "latency" else {}
+        timed = session.what == "latency"
+        if timed and set(session.devices) & self._timed:
+            raise CalibrationError(
+                f"a latency of {session.devices[0]} was accepted, and its node may still go by the old one: configure "
+                "that node and this one anew"
+            )
+        lenses = {name: place.camera(name) for name in looks_through(session)} if timed and session.board else {}
+        sights = [sight(place, name) for name in session.devices] if session.what == "verify" else []
         self._senses = Senses(session, lenses)
-        self._eyes.board = session.board
+        self._eyes.target = session.target
+        if sights:
+            self._eyes.gripper = functools.partial(_outlines, sights[0], place.gripper, self._senses)
         self._ears.open(session, self._senses)
         self._session = session
         return session.message
@@ -144,7 +164,7 @@ class CalibrationNode(Node):
     def _take_sample(self) -> str:
         self._hear()
         if self._senses is not None:
-            self._session = self._session.capture(self._senses.sample(now_ns()))
+            self._session = self._session.capture(self._senses.sample(now_ns(), self._session.needs))
         return self._session.message
 
     def _undo(self, request: UndoSample.Request, response: UndoSample.Response) -> str:
@@ -182,7 +202,12 @@ class CalibrationNode(Node):
                 save(folder / name, value)
         except OSError as error:
             raise CalibrationError(f"{error.filename or folder}: {error.strerror}; nothing else has changed") from error
+        if self._session.what == "latency":
+            self._timed |= set(self._session.devices)
         written = ", ".join(str(folder / name) for name in solution.files)
+        if not written:
+            self._end(self._session.finish("the check is over; it writes nothing"))
+            return self._session.message
         self._end(self._session.finish(f"{written} is written; nodes go by it once they are configured anew"))
         return self._session.message
 
@@ -196,7 +221,7 @@ class CalibrationNode(Node):
 
     def _end(self, session: Session) -> None:
         self._ears.close()
-        self._eyes.board, self._eyes.hints = None, {}
+        self._eyes.target, self._eyes.hints, self._eyes.gripper = None, {}, lambda size: ()
         self._senses, self._auto = None, False
         self._session = session
         self._leave_tour()
@@ -252,8 +277,8 @@ class CalibrationNode(Node):
         """Hand over what the cameras have seen since the last time; whether there was any."""
         news = False
         while not self._eyes.looks.empty():
-            board, camera, look = self._eyes.looks.get()
-            if self._senses is not None and board == self._session.board:
+            target, camera, look = self._eyes.looks.get()
+            if self._senses is not None and target == self._session.target:
                 self._senses.look(camera, look)
                 news = True
         return news
@@ -277,7 +302,10 @@ class CalibrationNode(Node):
             self._told, self._progress = session, progress(session)
         known = self._progress
         problems = {camera: senses.problem(camera, session.samples) if senses else "" for camera in known.coverage}
-        self._eyes.hints = {camera: Hint(known.coverage[camera], problem) for camera, problem in problems.items()}
+        if session.what == "verify":
+            problems = dict.fromkeys(problems, session.wanted)
+        rings = {camera: ring(session, camera, senses.seen(camera)) if senses else None for camera in problems}
+        self._eyes.hints = {c: Hint(known.coverage[c], problem, rings[c]) for c, problem in problems.items()}
         views = [
             view_msg(camera, senses.seen(camera) if senses else None, hint) for camera, hint in self._eyes.hints.items()
         ]
