@@ -19,7 +19,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kinema.calibration.boards import DEFAULT, Corners, detect
+from kinema.calibration.board_detection import detect
+from kinema.calibration.boards import DEFAULT, Corners
 from kinema.calibration.files import CameraInfo, Model
 from kinema.calibration.intrinsics import FISHEYE, PINHOLE, Intrinsics, apart, calibrate
 from kinema.errors import CalibrationError

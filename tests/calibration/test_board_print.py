@@ -8,7 +8,8 @@ import pytest
 
 from kinema.apps import cli
 from kinema.calibration import board_print
-from kinema.calibration.boards import DEFAULT, Board, detect
+from kinema.calibration.board_detection import detect
+from kinema.calibration.boards import DEFAULT, Board
 from kinema.errors import CalibrationError
 
 POINT = 25.4 / 72  # [mm]
