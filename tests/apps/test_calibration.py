@@ -99,6 +99,15 @@ def test_a_broken_file_can_be_rolled_back_from_and_not_to(capsys, cell, folder):
     assert code == 2 and "is not valid YAML" in told and load(path, Transform, remedy="") == good
 
 
+def test_the_file_of_another_device_is_not_rolled_back_to(capsys, cell, folder):
+    path = folder / "T_base_left.yaml"
+    good = load(path, Transform, remedy="")
+    save(path, good.model_copy(update={"provenance": good.provenance.model_copy(update={"serial": "ANOTHER"})}))
+    save(path, good)
+    code, told = _kinema(capsys, cell, "rollback", "T_base_left.yaml")
+    assert code == 2 and "provenance.serial is 'ANOTHER'" in told and load(path, Transform, remedy="") == good
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

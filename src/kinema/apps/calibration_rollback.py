@@ -2,7 +2,8 @@
 
 import argparse
 
-from kinema.apps.calibration import add_name, named, newest, version
+from kinema import cell_file
+from kinema.apps.calibration import add_name, named, newest, serials, version
 from kinema.apps.cli import positive
 from kinema.calibration.files import load, previous, save
 
@@ -17,7 +18,9 @@ def run(arguments: argparse.Namespace) -> int:
     path, kind = named(arguments)
     number = arguments.number or newest(path)
     version(path, kind, number)  # refuses a number that there is not
-    value = load(previous(path)[number], kind.schema, remedy="a file that may not be used is not rolled back to")
+    serial = kind.serial(serials(cell_file.load(arguments.cell)))
+    remedy = "a file that may not be used is not rolled back to"
+    value = load(previous(path)[number], kind.schema, serial=serial, remedy=remedy)
     save(path, value)
     print(f"{path} is previous file {number} again, of {value.provenance.date}")
     return 0
