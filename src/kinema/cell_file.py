@@ -174,6 +174,10 @@ class Cell(Section):
     def calibration_folder(self) -> Path:
         return paths.root() / self.calibration
 
+    def calibrated_by(self, folder: Path | None) -> "Cell":
+        """This cell with another folder of calibration files; None: its own."""
+        return self if folder is None else self.model_copy(update={"calibration": str(folder.absolute())})
+
 
 def load(path: str | Path) -> Cell:
     """Read and check a cell file; a relative path that is not there is looked for below the checkout's root.

@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("kinema.apps.calibration_list", "which files there are, how good they are, and which ones are missing"),
     "show": ("kinema.apps.calibration_show", "one file's numbers, and the previous ones"),
     "compare": ("kinema.apps.calibration_compare", "what differs between two of a file's versions, and what it means"),
+    "rehearse": ("kinema.apps.calibration_rehearse", "calibrate the virtual cell from nothing, by its sensors alone"),
+    "judge": ("kinema.apps.calibration_judge", "a calibration of the virtual cell beside the simulator's truth"),
     "rollback": ("kinema.apps.calibration_rollback", "make a previous file the one in force again"),
 }
 

@@ -7,6 +7,7 @@ What stands there already is not made again, so a run that was cut short goes on
 
 import argparse
 import concurrent.futures
+import functools
 import itertools
 import os
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from kinema.apps.console import console
 from kinema.apps.lockstep_recording import Recipe, Recorded, folder, record
 from kinema.clock import to_seconds
 from kinema.episodes import facts as facts_file
+from kinema.episodes.provenance import calibration_origin
 from kinema.errors import EpisodeError
 from kinema.virtual.cameras import DEFAULT_SIZE, SIZES
 from kinema.virtual.objects import SPLITS
@@ -29,6 +31,11 @@ from kinema.virtual.tasks import TASKS
 from kinema.workers import workers
 
 _HOPELESS = 20  # refused in a row: something is wrong that no further seed will mend
+
+
+@functools.cache
+def _origin(recipe: Recipe) -> str:
+    return calibration_origin(recipe.bundle())
 
 
 def standing(recipe: Recipe, seed: int) -> Recorded | None:
@@ -40,11 +47,12 @@ def standing(recipe: Recipe, seed: int) -> Recorded | None:
     drawn, images = facts.scenario, facts.images
     same = drawn is not None and (drawn.task, drawn.split, drawn.seed) == (recipe.task, recipe.split, seed)
     alike = (images.compression, images.quality, images.width, images.height)
-    same = same and facts.operator == recipe.operator
+    same = same and (facts.operator, facts.calibration_origin) == (recipe.operator, _origin(recipe))
     if not (same and facts.finished and not facts.rejected) or alike != ("jpeg", recipe.quality, *recipe.image_size):
         raise EpisodeError(
             f"{place}: is not the episode of {recipe.task}, {recipe.split}, seed {seed} by the {recipe.operator} "
-            f"with images of {recipe.image_size} as JPEG {recipe.quality}; move it away, or give another --out"
+            f"with images of {recipe.image_size} as JPEG {recipe.quality}, calibration: {_origin(recipe)}; "
+            "move it away, or give another --out"
         )
     return Recorded(seed, facts.text, place, "", to_seconds(facts.ended_ns - facts.began_ns))
 
@@ -108,6 +116,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quality", type=int, default=90, choices=range(1, 101), metavar="1..100", help="of the JPEGs")
     parser.add_argument("--recovery", type=_share, default=0.0, help="share that begins off course, as 0.4; default: 0")
     parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FOLDER", help="the files to record by; default: those of the cell"
+    )
 
 
 def _show(results: list[Recorded], recipe: Recipe) -> None:
@@ -121,8 +132,8 @@ def _show(results: list[Recorded], recipe: Recipe) -> None:
     good = [result for result in results if result.folder is not None]
     out.print(
         f"{len(good)} demonstrations of {recipe.task} ({recipe.split}), {sum(r.duration for r in good) / 60:.1f} "
-        f"minutes, stand in {recipe.out}; {len(refused)} of {len(results)} seeds were refused. Calibration and success "
-        "are the simulator's truth."
+        f"minutes, stand in {recipe.out}; {len(refused)} of {len(results)} seeds were refused. Success is the "
+        f"simulator's truth; calibration: {_origin(recipe)}."
     )
 
 
@@ -136,6 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
         image_size=arguments.image_size,
         quality=arguments.quality,
         recovery=arguments.recovery,
+        calibration=arguments.calibration and arguments.calibration.absolute(),
     )
     results: list[Recorded] = []
     columns = (

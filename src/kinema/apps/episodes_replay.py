@@ -1,6 +1,7 @@
 """`kinema episodes replay`: let the robot do what was demonstrated, and let the physics say whether the task is done.
 
 In lockstep, in the scenario that the episode names; with `--live` on the ROS graph, by the launch file of deployments.
+With `--calibration` each one twice: as it was recorded, and as these files would have had it.
 """
 
 import argparse
@@ -24,9 +25,10 @@ from kinema.control.pacing import Pace
 from kinema.episodes import facts as facts_file
 from kinema.episodes.facts import ScenarioFacts
 from kinema.episodes.reader import find
+from kinema.episodes.reread import reread
 from kinema.errors import CalibrationError, ConfigError, EpisodeError
 from kinema.policies import replay
-from kinema.training.success import success_rate
+from kinema.training.success import paired_difference, success_rate
 from kinema.workers import workers
 
 
@@ -39,27 +41,41 @@ def scene(folder: Path) -> ScenarioFacts:
 
 
 def replay_folder(
-    folder: Path, robot: str, execution: Mode | None = None, cell: Path = cell_file.VIRTUAL
+    folder: Path,
+    robot: str,
+    execution: Mode | None = None,
+    cell: Path = cell_file.VIRTUAL,
+    calibration: Path | None = None,
 ) -> EpisodeResult:
-    """Replay one episode in lockstep."""
-    drawn, policy = scene(folder), replay.load(str(folder))
+    """Replay one episode in lockstep; `calibration` holds files to read it by, in place of its own."""
+    drawn = scene(folder)
+    policy = replay.Replay(reread(folder, calibration)) if calibration else replay.load(str(folder))
     pace = Pace(execution) if execution else None
     return run_episode(drawn.task, drawn.split, drawn.seed, robot, policy, cell=cell_file.load(cell), pace=pace)
 
 
-def _attempt(folder: Path, robot: str, execution: Mode | None, cell: Path) -> EpisodeResult | str:
+def _attempt(
+    folder: Path, robot: str, execution: Mode | None, cell: Path, calibration: Path | None
+) -> EpisodeResult | str:
     try:
-        return replay_folder(folder, robot, execution, cell)
+        return replay_folder(folder, robot, execution, cell, calibration)
     except (CalibrationError, EpisodeError) as error:
         return str(error)
 
 
 def replay_all(
-    folders: Sequence[Path], robot: str, execution: Mode | None, cell: Path, jobs: int
-) -> Iterator[tuple[Path, EpisodeResult | str]]:
-    """Results as they come, or why there is none: an episode that can't be replayed doesn't end the others."""
+    folders: Sequence[Path],
+    robot: str,
+    execution: Mode | None,
+    cell: Path,
+    jobs: int,
+    calibrations: Sequence[Path | None] = (None,),
+) -> Iterator[tuple[tuple[Path, Path | None], EpisodeResult | str]]:
+    """Results by episode and calibration as they come, or why there is none: one that can't be replayed doesn't end
+    the others."""
     with workers(jobs) as pool:
-        futures = {pool.submit(_attempt, folder, robot, execution, cell): folder for folder in folders}
+        pairs = [(folder, calibration) for folder in folders for calibration in calibrations]
+        futures = {pool.submit(_attempt, pair[0], robot, execution, cell, pair[1]): pair for pair in pairs}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], future.result()
 
@@ -94,6 +110,32 @@ def _show(results: Mapping[str, EpisodeResult | str], robot: str, origins: Colle
     )
 
 
+def _compare(
+    results: Mapping[str, EpisodeResult | str], others: Mapping[str, EpisodeResult | str], calibration: Path
+) -> None:
+    """What other files would have made of the same recordings, beside each other."""
+    pairs = [(results[name], others[name]) for name in results]
+    both = [(a.success, b.success) for a, b in pairs if not isinstance(a, str) and not isinstance(b, str)]
+    table = Table(
+        Column("episode", overflow="fold"), Column(f"by {calibration}", overflow="fold"), box=None, pad_edge=False
+    )
+    for name, result in others.items():
+        good = not isinstance(result, str) and result.success
+        text = f"not replayed: {result}" if isinstance(result, str) else result.outcome
+        table.add_row(name, Text(text, style="green" if good else "red"))
+    out = console()
+    out.print(table)
+    if not both:
+        return
+    own, other = ([pair[i] for pair in both] for i in (0, 1))
+    found = paired_difference(other, own)
+    out.print(
+        f"as recorded {sum(own)}, by {calibration} {sum(other)} of {len(both)}; difference {found.value:+.2f} "
+        f"({found.low:+.2f}..{found.high:+.2f}, 95 % interval, Newcombe, paired)",
+        soft_wrap=True,
+    )
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="an episode, or a folder of episodes")
     parser.add_argument("--robot", default="virtual_ur5e")
@@ -101,6 +143,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
     parser.add_argument(
         "--jobs", type=positive, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FOLDER", help="replay each as these files would have had it, too"
     )
     parser.add_argument("--live", action="store_true", help="on the ROS graph instead of in lockstep; one episode")
 
@@ -111,23 +156,28 @@ def run(arguments: argparse.Namespace) -> int:
     Raises EpisodeError when nothing could be replayed.
     """
     found = find(arguments.folder)
+    if arguments.live and arguments.calibration:
+        raise ConfigError("--calibration reads recordings anew, in lockstep; a live cell has its own: give --cell")
     if arguments.live:
         if len(found) != 1:
             raise ConfigError(f"{arguments.folder} holds {len(found)} episodes; --live takes one")
         return _live(next(iter(found.values())), arguments)
-    names = {folder: name for name, folder in found.items()}
-    results: dict[Path, EpisodeResult | str] = {}
+    given = None if arguments.calibration is None else arguments.calibration.absolute()
+    calibrations = (None,) if given is None else (None, given)
+    results: dict[tuple[Path, Path | None], EpisodeResult | str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(f"replay / {arguments.robot}", total=len(names))
+        bar = progress.add_task(f"replay / {arguments.robot}", total=len(found) * len(calibrations))
         chosen = (arguments.robot, arguments.execution, arguments.cell, arguments.jobs)
-        for folder, result in replay_all(list(names), *chosen):
-            results[folder] = result
+        for pair, result in replay_all(list(found.values()), *chosen, calibrations):
+            results[pair] = result
             progress.advance(bar)
-    told = {name: results[folder] for folder, name in names.items()}
+    told = {name: results[folder, None] for name, folder in found.items()}
     reasons = [result for result in told.values() if isinstance(result, str)]
     if len(reasons) == len(told):
         raise EpisodeError(reasons[0])
-    replayed = (facts_file.load(folder) for folder, result in results.items() if not isinstance(result, str))
+    replayed = (facts_file.load(folder) for name, folder in found.items() if not isinstance(told[name], str))
     _show(told, arguments.robot, {facts.calibration_origin or "unknown" for facts in replayed})
+    if given is not None:
+        _compare(told, {name: results[folder, given] for name, folder in found.items()}, arguments.calibration)
     return 0

@@ -60,6 +60,7 @@ class Recipe:
     """What the episodes of one set have in common; `quality` is JPEG's, `out` the folder of all episodes.
 
     recovery  [-] share of demonstrations that begin off course (`kinema.virtual.hand.Manner`)
+    calibration  folder of the files to record by; None: the cell's
     """
 
     task: str
@@ -69,6 +70,12 @@ class Recipe:
     image_size: tuple[int, int]
     quality: int
     recovery: float = 0.0
+    calibration: Path | None = None
+
+    def bundle(self) -> Bundle:
+        """The calibration to record by; raises CalibrationError as `load_bundle` does."""
+        cell = cell_file.load(self.cell).calibrated_by(self.calibration)
+        return load_bundle(cell.calibration_folder, cell.serials(handheld=True))
 
     @property
     def operator(self) -> str:
@@ -280,8 +287,7 @@ def _in_order(happening: _Happening) -> Iterator[tuple[_Moment, list[TrackedPose
 
 def record(recipe: Recipe, seed: int) -> Recorded:
     """Record the demonstration of a seed into its folder, which appears when it is whole; what is unfit leaves none."""
-    cell = cell_file.load(recipe.cell)
-    bundle = load_bundle(cell.calibration_folder, cell.serials(handheld=True))
+    bundle = recipe.bundle()
     target = folder(recipe, seed)
     drawn = scenario.draw(recipe.task, recipe.split, seed)
     draft = recipe.out / f".{recipe.task}_{recipe.split}_{seed}" / target.name

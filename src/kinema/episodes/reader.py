@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +96,8 @@ class Episode:
             self._messages[names[message.channel]].append(message)
         self.topics = {name: kind for name, kind in self._types.items() if self._messages[name]}
 
-    @staticmethod
-    def open(folder: Path, facts: Facts | None = None) -> "Episode":
+    @classmethod
+    def open(cls, folder: Path, facts: Facts | None = None) -> Self:
         """`facts` stand in for those in episode.yaml, if given. Raises EpisodeError unless it is a finished episode."""
         facts = facts or facts_file.load(folder)
         if not facts.finished:
@@ -106,7 +106,7 @@ class Episode:
         scan, data = mcap.scan_file(path)
         if not scan.finished:
             raise EpisodeError(f"{path}: is cut short; run `kinema episodes recover {folder}`")
-        return Episode(folder, facts, data, scan)
+        return cls(folder, facts, data, scan)
 
     @property
     def name(self) -> str:

@@ -1,32 +1,37 @@
 """Samples for calibration as the virtual cell's cameras, arm and tracker would give them, with the truth known.
 
-Corners are projected through the cameras' own lenses and moved by the noise table's corner noise; arm poses come from
-joints that are read with noise; the tracker drifts and jumps as the virtual T265 does. Nothing is rendered: for
-pictures see `board_view`.
+Corners are projected through the cameras' own lenses and moved by the noise table's corner noise, or, by another `Eye`,
+found in rendered pictures; arm poses come from joints that are read with noise; the tracker drifts and jumps as the
+virtual T265 does.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kinema.calibration.board_detection import detect
 from kinema.calibration.boards import Board, Corners
 from kinema.calibration.files import CameraInfo
 from kinema.calibration.hand_eye import ArmSample
 from kinema.calibration.tool_mount import TrackerSample
 from kinema.dh import nominal
+from kinema.errors import CalibrationError
 from kinema.geometry import Array, Pose, distance, interpolate, pose_error, so3_exp
 from kinema.interfaces import TrackedPose
 from kinema.robots import GRIPPER, ArmModel, arm
 from kinema.virtual import noise
-from kinema.virtual.cameras import camera
+from kinema.virtual.board_view import BoardView
+from kinema.virtual.cameras import VirtualCamera, camera
 from kinema.virtual.handheld import TRACKER_RATE, TrackerSignal
 from kinema.virtual.noise import NoiseTable
 
 SIZE = (640, 480)
 BOARD = Board.parse("charuco 9x6 30mm 22mm DICT_5X5_100")
 T_TCP_BOARD = Pose(np.array([0.01, -0.135, 0.02]), np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+
+Eye = Callable[[VirtualCamera, Pose, np.random.Generator], Corners | None]  # T_camera_board -> what is seen of a board
 
 _FEWEST = 20  # corners that a view must show to count
 _REST = 0.5  # [s] that the tracker is listened to at rest
@@ -66,6 +71,29 @@ def look(
     return Corners(ahead[inside], pixels[inside], info.size)
 
 
+def projected(board: Board) -> Eye:
+    """Sees what a detector would find, without a picture."""
+    table = noise.load()
+    return lambda row, T_camera_board, rng: look(board, row.info(SIZE), T_camera_board, rng, table, row.max_angle)
+
+
+def rendered(board: Board) -> Eye:
+    """Sees what is found in a rendered picture, half a second each."""
+    boards: dict[str, BoardView] = {}
+    foreseen = projected(board)
+
+    def see(row: VirtualCamera, T_camera_board: Pose, rng: np.random.Generator) -> Corners | None:
+        if foreseen(row, T_camera_board, rng) is None:
+            return None  # nobody takes a picture of that
+        picture = boards.setdefault(row.name, BoardView(board, row.info(SIZE))).render(T_camera_board, rng)
+        try:
+            return detect(picture, board)
+        except CalibrationError:
+            return None
+
+    return see
+
+
 def views(board: Board, spread: Spread, rng: np.random.Generator) -> Iterator[Pose]:
     """`T_camera_board` without end: the board's middle near the axis, tilted about any axis in its plane, rolled."""
     middle = np.array([*board.size, 0.0]) / 2
@@ -78,7 +106,7 @@ def views(board: Board, spread: Spread, rng: np.random.Generator) -> Iterator[Po
         yield Pose(position - rotation @ middle, rotation)
 
 
-def _tool(model: ArmModel, q: Array) -> tuple[Pose, Array]:
+def tool(model: ArmModel, q: Array) -> tuple[Pose, Array]:
     """`T_base_tcp` at q [rad], and the TCP's Jacobian (6, n) in base axes, linear rows first."""
     T_foot_tcp, jacobian = nominal(model).jacobian(q, GRIPPER.T_flange_tcp)
     foot = Pose.from_rotvec(np.zeros(3), [0.0, 0.0, model.base_yaw])
@@ -89,7 +117,7 @@ def joints(model: ArmModel, T_base_tcp: Pose) -> Array | None:
     """Joint positions [rad] that reach a pose, by Gauss-Newton from the arm's home; None where it doesn't."""
     q = np.array(model.home)
     for _ in range(60):
-        there, jacobian = _tool(model, q)
+        there, jacobian = tool(model, q)
         error = pose_error(there, T_base_tcp)
         if np.abs(error).max() < 1e-9:
             return q
@@ -107,23 +135,24 @@ def arm_samples(
     spread: Spread | None = None,
     board: Board = BOARD,
     T_base_board: Pose | None = None,
+    eye: Eye | None = None,
 ) -> list[ArmSample]:
     """Of a camera of the cell and a UR5e whose joints are read with noise [rad]; the board lies on the table before it,
     or, for a camera on the base, is held in the jaws (`T_TCP_BOARD`)."""
-    rng, table, row, model = np.random.default_rng(seed), noise.load(), camera(name), arm("ur5e")
+    rng, row, model, see = np.random.default_rng(seed), camera(name), arm("ur5e"), eye or projected(board)
     on_tool = row.mount == "tcp"
     board_on_table = T_base_board or board_on_the_table(board)
-    info, samples = row.info(SIZE), []
+    samples = []
     for T_camera_board in views(board, spread or (Spread() if on_tool else _HELD), rng):
         if on_tool:
             wanted = board_on_table @ T_camera_board.inverse() @ row.T_mount_camera.inverse()
         else:
             wanted = row.T_mount_camera @ T_camera_board @ T_TCP_BOARD.inverse()
         q = joints(model, wanted)
-        corners = look(board, info, T_camera_board, rng, table, row.max_angle)
+        corners = see(row, T_camera_board, rng)
         if q is None or corners is None:
             continue
-        samples.append(ArmSample(_tool(model, q + joint_noise * rng.standard_normal(len(q)))[0], corners))
+        samples.append(ArmSample(tool(model, q + joint_noise * rng.standard_normal(len(q)))[0], corners))
         if len(samples) == count:
             return samples
     raise AssertionError("views never end")
@@ -144,17 +173,17 @@ def pair_samples(
     spread: Spread | None = None,
     board: Board = BOARD,
     T_first_second: Pose | None = None,
+    eye: Eye | None = None,
 ) -> list[tuple[Corners, Corners]]:
     """Of two cameras at the same moment, on the base unless `T_first_second` says more: the board is held where both
     see it."""
-    rng, table = np.random.default_rng(seed), noise.load()
+    rng, see = np.random.default_rng(seed), eye or projected(board)
     rows = camera(first), camera(second)
     apart = T_first_second or rows[0].T_mount_camera.inverse() @ rows[1].T_mount_camera
     samples = []
     for T_camera_board in views(board, spread or _SHARED, rng):
         both = [
-            look(board, row.info(SIZE), T, rng, table, row.max_angle)
-            for row, T in zip(rows, (T_camera_board, apart.inverse() @ T_camera_board), strict=True)
+            see(row, T, rng) for row, T in zip(rows, (T_camera_board, apart.inverse() @ T_camera_board), strict=True)
         ]
         if both[0] is not None and both[1] is not None:
             samples.append((both[0], both[1]))
@@ -164,14 +193,14 @@ def pair_samples(
 
 
 def tracker_samples(
-    count: int, seed: int, *, spread: Spread | None = None, board: Board = BOARD
+    count: int, seed: int, *, spread: Spread | None = None, board: Board = BOARD, eye: Eye | None = None
 ) -> list[TrackerSample]:
     """Of the handheld gripper, held still at places about a board and carried each time to the nearest that is left."""
     rng, table, row = np.random.default_rng(seed), noise.load(), camera("gripper")
-    T_board_base, info = board_on_the_table(board).inverse(), row.info(SIZE)
+    T_board_base, see = board_on_the_table(board).inverse(), eye or projected(board)
     places: list[tuple[Pose, Corners]] = []
     for T_camera_board in views(board, spread or _BY_HAND, rng):
-        corners = look(board, info, T_camera_board, rng, table, row.max_angle)
+        corners = see(row, T_camera_board, rng)
         if corners is not None:
             places.append(((row.T_mount_camera @ T_camera_board @ T_board_base).inverse(), corners))
         if len(places) == count:
