@@ -60,6 +60,8 @@ def test_f23_a_launch_passes_what_is_right_and_names_all_that_is_not(folder, han
     ):
         assert words in str(refusal.value)
     launch_plan.check_calibration(cell, handheld, "the lab's move")
+    with pytest.raises(CalibrationError, match="calibration_override is blank; allowed is a reason"):
+        launch_plan.check_calibration(cell, handheld, " ")
 
 
 def test_f23_swapped_cameras_are_refused_override_or_not(folder):

@@ -46,6 +46,8 @@ def check_deployment(cell: Cell, robot: str, policy: str, episodes: int) -> None
 
 def check_calibration(cell: Cell, handheld: bool, override: str) -> None:
     """Raise CalibrationError for calibration that may not be used, all of it at once; `override` says why it may."""
+    if override and not override.strip():
+        raise CalibrationError("calibration_override is blank; allowed is a reason, which every episode then says")
     found = faults(cell.calibration_folder, cell.serials(handheld), bridge=cell.bridge, override=bool(override))
     if found:
         remedy = "" if override else "\nor say why it is taken nonetheless, with calibration_override:=WHY"
