@@ -40,7 +40,6 @@ BENCHMARKS = (
     ),
     Benchmark("latency", "Deployment: first motion, image to torque, real-time factor", ("benchmarks/latency.py",)),
     Benchmark("jaw", "Jaw opening by its tags against the truth", ("benchmarks/jaw.py",)),
-    Benchmark("calibration_motion", "Latencies and payload by calibration", ("benchmarks/calibration_motion.py",)),
     Benchmark("calibration", "Calibration against the truth, beside plain OpenCV", ("benchmarks/calibration.py",)),
     Benchmark("recording", "The recorder under full load", ("benchmarks/recording.py",)),
     Benchmark("lockstep", "Episodes a minute in lockstep", ("benchmarks/lockstep.py",)),

@@ -22,7 +22,7 @@ from kinema.virtual.cameras import camera, simulator_truth
 from kinema.virtual.handheld import T_TCP_TRACKER
 
 COUNTS = (25, 15, 10, 6)
-DRAWS = 5
+DRAWS = 3
 JOINT_NOISE = math.radians(0.02)
 
 _NUDGE = Pose.from_rotvec([0.006, -0.004, 0.003], [0.0, 0.02, 0.0])  # of an arm that has not come to rest

@@ -10,7 +10,7 @@ of them covered. Wanted: 0.5 mm RMS, 1.5 mm in 99 % of the images.
 import argparse
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from rich.table import Table
 from kinema import paths
 from kinema.calibration.bundle import load_bundle
 from kinema.calibration.files import CameraInfo, Jaw
-from kinema.calibration.jaw import JawDesign, calibrate
+from kinema.calibration.jaw import JawDesign, Sighting, calibrate
 from kinema.chunk import Image
 from kinema.clock import Every
 from kinema.perception.jaw import JawTracker, TagFinder
@@ -35,13 +35,14 @@ from kinema.virtual.tasks import TASKS
 SIZES = ((320, 240), (640, 480))
 HIDDEN = ("nothing", "left tag", "right tag")
 RATE = 30  # [Hz]
+DESIGN = JawDesign(TAG_DICTIONARY, 0.016, GRIPPER.stroke)
 
 Moment = tuple[int, np.ndarray, float]  # stamp [ns], snapshot, true opening [m]
 
-_BUNDLE = load_bundle(paths.root() / "calibration/virtual", {"gripper": "VIRTUAL-GRIPPER", "jaw": "VIRTUAL-JAW"})
+BUNDLE = load_bundle(paths.root() / "calibration/virtual", {"gripper": "VIRTUAL-GRIPPER", "jaw": "VIRTUAL-JAW"})
 
 
-def _once_closed_and_opened() -> tuple[HandheldWorld, list[Moment]]:
+def once_closed_and_opened() -> tuple[HandheldWorld, list[Moment]]:
     world, moments = HandheldWorld(scenario.draw("pick_and_place", "train", 0), seed=0), []
     camera = Every(RATE, world.t_ns)
     ways = ((0.05, -0.002, 350), (-0.002, -0.002, 250), (-0.002, 0.088, 600), (0.088, 0.088, 250))
@@ -53,7 +54,7 @@ def _once_closed_and_opened() -> tuple[HandheldWorld, list[Moment]]:
     return world, moments
 
 
-def _session(task: str, seed: int) -> tuple[HandheldWorld, list[Moment]]:
+def session(task: str, seed: int) -> tuple[HandheldWorld, list[Moment]]:
     world, moments = HandheldWorld(scenario.draw(task, "train", seed), seed=seed), []
     for _ in range(50):
         world.step(T_BASE_TCP_START, GRIPPER.stroke)
@@ -66,19 +67,22 @@ def _session(task: str, seed: int) -> tuple[HandheldWorld, list[Moment]]:
     return world, moments
 
 
-def _images(world: HandheldWorld, moments: list[Moment], size: tuple[int, int]) -> Iterator[tuple[int, Image, float]]:
+def images(world: HandheldWorld, moments: list[Moment], size: tuple[int, int]) -> Iterator[tuple[int, Image, float]]:
     renderer = CellRenderer(world.model, size, noise.load().camera, seed=world.scenario.seed)
     for frame, (stamp_ns, snapshot, width) in enumerate(moments):
         yield stamp_ns, renderer.render("gripper", snapshot, frame), width
     renderer.close()
 
 
-def _calibrated(info: CameraInfo) -> Jaw:
+def stops(info: CameraInfo) -> list[Sighting]:
+    """The tags in every image of the jaw closed and opened once."""
     finder = TagFinder(TAG_DICTIONARY, info)
-    sightings = [finder.find(image) for _, image, _ in _images(*_once_closed_and_opened(), info.size)]
-    design = JawDesign(TAG_DICTIONARY, 0.016, GRIPPER.stroke)
+    return [finder.find(image) for _, image, _ in images(*once_closed_and_opened(), info.size)]
+
+
+def calibrated(sightings: Sequence[Sighting], info: CameraInfo) -> Jaw:
     today = datetime.datetime.now(datetime.UTC).date()
-    return calibrate(sightings, info, _BUNDLE.T_tcp_camera(), design, "VIRTUAL-JAW", today)
+    return calibrate(sightings, info, BUNDLE.T_tcp_camera(), DESIGN, "VIRTUAL-JAW", today)
 
 
 def _covered(image: Image, hidden: str) -> Image:
@@ -96,18 +100,18 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=2, help="of each task")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    sessions = [_session(task, seed) for task in TASKS for seed in range(arguments.sessions)]
+    sessions = [session(task, seed) for task in TASKS for seed in range(arguments.sessions)]
     table = Table()
     for column in ("image", "hidden", "images", "valid", "RMS mm", "p99 mm", "max mm", "CPU ms/image"):
         table.add_column(column, justify="right")
     for size in SIZES:
-        info = _BUNDLE.camera("gripper").scaled(size)
-        jaw = _calibrated(info)
+        info = BUNDLE.camera("gripper").scaled(size)
+        jaw = calibrated(stops(info), info)
         errors: dict[str, list[float]] = {hidden: [] for hidden in HIDDEN}
         costs: dict[str, list[float]] = {hidden: [] for hidden in HIDDEN}
         for world, moments in sessions:
-            trackers = {hidden: JawTracker(jaw, info, _BUNDLE.T_tcp_camera()) for hidden in HIDDEN}
-            for stamp_ns, image, width in _images(world, moments, size):
+            trackers = {hidden: JawTracker(jaw, info, BUNDLE.T_tcp_camera()) for hidden in HIDDEN}
+            for stamp_ns, image, width in images(world, moments, size):
                 for hidden, tracker in trackers.items():
                     covered = _covered(image, hidden)
                     begin = time.process_time_ns()
