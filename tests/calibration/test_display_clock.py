@@ -94,6 +94,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason():
         read(seen(wrong), STAMP)
 
 
+@pytest.mark.slow
 def test_a_camera_s_latency_is_found_within_two_milliseconds():
     """A camera of 30 Hz before a screen of 59.94 Hz, exposing for 6 ms; its stamps come 47 ms late."""
     true, refresh, delay, exposure, rng = 0.047, 1 / 59.94, 0.012, 0.006, np.random.default_rng(3)
