@@ -2,7 +2,7 @@
 
 Streams with the noise table's errors: a tracker (200 Hz, drift, jumps), a camera that sees a board (30 Hz), a jaw
 (60 Hz), each drawn several times. Plain: the peak of the cross-correlation of speeds on the slower stream's grid; a
-mass by the mean of the forces. Wanted: latency within 2 ms.
+mass by ordinary least squares. Wanted: latency within 2 ms.
 """
 
 import datetime
