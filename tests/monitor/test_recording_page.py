@@ -145,6 +145,7 @@ def test_a_ghost_of_a_recorded_frame_is_laid_over_the_live_images(pressed, brows
     try:
         browser = browse(page.url)
         browser.until(lambda: page.show(snapshot(0.0)) or "Ghost" in browser.text(), "the slider")
+        browser.until(lambda: page.show(snapshot(0.0)) or page._shown, "that somebody looks")
         live = np.asarray(page._views.image)
         page._ghost.haunt(0.5)
         page.show(snapshot(0.1))
