@@ -122,7 +122,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--projected",
         action="store_true",
-        help="render no boards: corners with a detector's noise, a fifth of the time",
+        help="render no boards: corners with a detector's noise, half the time",
     )
 
 
