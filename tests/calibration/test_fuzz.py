@@ -87,9 +87,7 @@ def _tell(path, good) -> None:
     assert meaning(load(good, kind.schema, remedy=kind.remedy), value) and uncertainty(value) is not None
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(derandomize=True, deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(FILES), st.lists(st.tuples(st.integers(0, 200), _NUMBERS), min_size=1, max_size=3), st.booleans()
 )

@@ -46,7 +46,7 @@ def _pictured(sample: ArmSample, pixels: np.ndarray) -> ArmSample:
     return replace(sample, corners=replace(sample.corners, pixels=pixels))
 
 
-@pytest.mark.parametrize("name", MOUNTS)
+@pytest.mark.parametrize("name", ["gripper", pytest.param("left", marks=pytest.mark.slow)])
 def test_15_poses_of_an_arm_whose_joints_err_by_a_fiftieth_of_a_degree(name):
     found, truth = _found(name), camera(name).T_mount_camera
     moved, turned = distance(truth, found.camera.T)
@@ -61,6 +61,7 @@ def test_15_poses_of_an_arm_whose_joints_err_by_a_fiftieth_of_a_degree(name):
     assert 0.1 < found.camera.at_one_metre < 1.5
 
 
+@pytest.mark.slow
 def test_the_refinement_is_worth_it_where_the_board_is_far():
     truth, found = camera("left").T_mount_camera, _found("left").camera
     plain = [distance(truth, method.T)[0] for method in found.plain.values()]

@@ -210,6 +210,7 @@ def test_samples_that_cannot_tell_are_refused(side):
             calibrate(samples, board, PINHOLE[:1])
 
 
+@pytest.mark.slow
 def test_a_fisheye_taken_for_a_pinhole_is_refused(fish):
     with pytest.raises(CalibrationError):
         calibrate(fish, DEFAULT, PINHOLE[:1])
