@@ -134,7 +134,7 @@ def _table(context: object) -> list:
             require_approval=approval,
             on_divergence="ignore" if reaction == "off" else reaction,
         ),
-        node("policy_inference", "policy", "policy", watch=reaction != "off", **thinking),
+        node("policy_inference", "policy", "policy", on_divergence=reaction, **thinking),
     ]
     if arguments["monitor"] == "true" and seen:
         rows.append(node("monitor", "monitor", "monitor", robot=robot, cell=cell, ghost=arguments["ghost"]))

@@ -3,8 +3,8 @@
 Callbacks only fill buffers; prediction runs in a thread of its own, so that they never wait for it. The video that goes
 with a chunk is finished afterwards, while somebody subscribes to it, in a thread of the lowest priority: there it costs
 the next chunk nothing that can be measured (docs/design.md). Where a person has to approve the chunk, the video comes
-first. Each video is held against what the cameras see as its moments come; with `watch` every chunk gets one. Only the
-demonstrator subscribes to the simulator's truth, and it says so.
+first. Each video is held against what the cameras see as its moments come; unless `on_divergence` is off every chunk
+gets one. Only the demonstrator subscribes to the simulator's truth, and it says so.
 """
 
 import os
@@ -15,7 +15,6 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -32,6 +31,7 @@ from kinema_interfaces.msg import (
 )
 from sensor_msgs.msg import Image
 
+from kinema import paths
 from kinema.chunk import Image as ImageArray, Observation, Prediction
 from kinema.clock import now_ns, to_ns, to_seconds
 from kinema.errors import ConfigError, KinemaError
@@ -90,7 +90,12 @@ class PolicyNode(Node):
         Parameter("mode", "", "mode of inference, as single, few:4, paper; '': the policy's own"),
         Parameter("backend", "", "engine that runs the networks; '': torch"),
         Parameter("device", "", "where the networks run, as cpu, cuda; '': cpu"),
-        Parameter("watch", False, "imagine what comes of every chunk, and hold it against what is seen"),
+        Parameter(
+            "on_divergence",
+            "off",
+            "what the executor does when the seen is not the imagined; unless off, every chunk gets a video",
+            choices=("off", "ignore", "replan", "hold"),
+        ),
     )
 
     def configure(self) -> None:
@@ -138,16 +143,21 @@ class PolicyNode(Node):
             self.loop(self._imagine, nice=_LOWEST)
 
     def _usual(self) -> divergence.Usual | None:
-        """What is usual of the policy's videos; raises ConfigError where there are none to be watched."""
-        if self.value("watch") and not isinstance(self._policy, ImaginingPolicy):
-            raise ConfigError(f"watch: policy {self._policy.name!r} imagines no video; allowed is watch:=false")
+        """What is usual of the policy's videos; raises ConfigError where nobody could tell what is not."""
+        reaction, wanted = self.value("on_divergence"), self.value("policy")
+        if reaction != "off" and not isinstance(self._policy, ImaginingPolicy):
+            raise ConfigError(
+                f"on_divergence is {reaction}, and policy {self._policy.name!r} imagines no video; allowed is off"
+            )
         facts = getattr(self._policy, "checkpoint", None)
-        folder = Path(self.value("policy"))
-        usual = divergence.load(folder, facts.hash, getattr(self._policy, "mode", "")) if facts is not None else None
-        if self.value("watch") and usual is None:
-            self.get_logger().warning(
-                f"watch: nobody has measured what is usual of {folder}, so nothing will be above a threshold; "
-                f"`kinema evaluate divergence {folder}` does"
+        if facts is None:
+            return None
+        folder = paths.find(wanted)
+        usual = divergence.load(folder, facts.hash, getattr(self._policy, "mode", ""))
+        if reaction in ("replan", "hold") and usual is None:
+            raise ConfigError(
+                f"on_divergence is {reaction}, and nobody has measured what is usual of {wanted}: nothing would ever "
+                f"be above the threshold; `kinema evaluate divergence {wanted}` does, allowed before is ignore or off"
             )
         return usual
 
@@ -260,7 +270,7 @@ class PolicyNode(Node):
         waited = to_seconds(now_ns() - job.observation.stamp_ns) - spent
         stages = {"wait": waited, "assemble": job.assembling, "predict": predicting}
         self._tell(job, prediction, {**stages, **prediction.timing})
-        wanted = self.value("watch") or any(outlet.wanted for outlet in self._predicted.values())
+        wanted = self.value("on_divergence") != "off" or any(outlet.wanted for outlet in self._predicted.values())
         self._videos.put(divergence.expected(prediction))
         if imagines and prediction.video is None and wanted:
             self._wishes.append(_Wish(job, prediction))
