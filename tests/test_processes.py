@@ -10,6 +10,7 @@ import pytest
 from kinema import cell_file, paths, processes
 from kinema.apps import launch_plan
 from kinema.errors import ConfigError
+from kinema.policies import checkpoint, registry
 
 CELLS = paths.root() / "launch/cells"
 
@@ -50,10 +51,11 @@ def test_a_plan_names_each_cameras_node_with_what_the_cell_file_says_of_it():
     assert cameras["right"] == ("realsense_camera", {"exposure": 0.008, "inter_cam_sync_mode": 2})
 
 
-def test_the_virtual_cell_has_a_policy_of_its_own_where_none_is_named():
+def test_the_virtual_cell_has_a_learned_policy_where_none_is_named():
     cell = cell_file.load(cell_file.VIRTUAL)
     launch_plan.check_deployment(cell, "virtual_ur5e", "", 3)
-    assert launch_plan.plan("deploy", cell)["policy"] == launch_plan.POLICY
+    chosen = str(launch_plan.plan("deploy", cell)["policy"])
+    assert checkpoint.read(paths.find(chosen)).kind in registry.LEARNED
     assert launch_plan.plan("deploy", cell, "models/mine")["policy"] == "models/mine"
 
 

@@ -205,7 +205,7 @@ _numbers = itertools.count()
 @pytest.fixture
 def make_loop_rig(start, monkeypatch):
     """Makes loop rigs, each in the run-time directory of a cell of its own."""
-    monkeypatch.setattr(server, "ANSWER_WAIT", 30.0)
+    monkeypatch.setattr(server, "ANSWER_WAIT", 10.0)
     rigs = []
 
     def make(kind: CommandKind = CommandKind.TORQUE, robot: str = "virtual_ur5e") -> LoopRig:

@@ -1,14 +1,14 @@
 """What a launch file asks before it starts anything, as JSON. `python -m kinema.apps.launch_plan deploy --cell FILE`.
 
-    {"simulated": true, "policy": "demonstrator", "processes": ["cell", ...],
+    {"simulated": true, "policy": "models/...", "processes": ["cell", ...],
      "cameras": {"left": ["virtual_camera", {}], ...}}
 
 `processes` by the table of processes; `cameras` names each camera's node and its parameters; `policy` is the one asked
-for, or where none was the virtual cell's own. Launch files run under ROS's own interpreter, which does not have kinema.
-Ends with status 2, and says why, where the launch is refused: a cell file that is wrong, a robot that it does not
-allow, calibration that is missing, foreign, old or bad, and for a real arm episodes that begin without a person, a
-policy that nobody named, or one that sees a simulator's truth. `--calibration-override WHY` lets missing, old and bad
-calibration pass; every episode says so.
+for, or where none was the one that the virtual cell has in `models/`. Launch files run under ROS's own interpreter,
+which does not have kinema. Ends with status 2, and says why, where the launch is refused: a cell file that is wrong, a
+robot that it does not allow, calibration that is missing, foreign, old or bad, and for a real arm episodes that begin
+without a person, a policy that nobody named, or one that sees a simulator's truth. `--calibration-override WHY` lets
+missing, old and bad calibration pass; every episode says so.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from kinema.errors import CalibrationError, ConfigError, KinemaError
 from kinema.policies.registry import SIMULATOR_ONLY
 from kinema.topics import CAMERAS
 
-POLICY = "demonstrator"  # until a learned one stands in models/: see the README there
+POLICY = "models/diffusion_policy"  # the better of the two learned ones: models/README.md
 
 
 def check_deployment(cell: Cell, robot: str, policy: str, episodes: int) -> None:

@@ -46,7 +46,8 @@ _LOWEST = 0.015  # [m] above the table that it may come
 _START, _ANYWHERE = 0.15, 0.20  # [-] of the pictures from where demonstrations begin, and from anywhere; else near one
 _GOAL, _HELD = 0.25, 0.15  # [-] of those near a thing: at the goal instead; with the thing in the jaw
 _ABOVE = 0.25  # [m] that the tool is above a thing at most; mostly much less
-_NEAR = (0.012, 0.15)  # [m, -] spread of a tool's place about a thing: at its height, and how it grows with height
+_NEAR = (0.008, 0.045)  # [m] spread of a tool's place about a thing at its height: of each picture another, so that the
+_WIDER = 0.15  # [-] look leans neither to the thing nor away from it; and how it grows with height
 _AROUND, _OPEN = 0.07, 0.06  # [m] from a thing its jaw is open that wide, at least
 _TURNED = 1.7  # [rad] of the tool about the vertical, at most
 _TILTED = 0.08  # [rad] spread of its other turns
@@ -128,7 +129,7 @@ def _viewpoint(told: Sequence[_Told], rng: np.random.Generator) -> tuple[Pose, i
         if goal is not None and (carried or rng.random() < _GOAL):
             thing = goal
         away = np.zeros(3) if upright else np.array([-0.10 * rng.random() ** 2, 0.0, 0.0])
-        spread = (_NEAR[0] + _NEAR[1] * height) * (3.0 if carried else 1.0)
+        spread = (rng.uniform(*_NEAR) + _WIDER * height) * (3.0 if carried else 1.0)
         position = thing + away + np.array([*spread * rng.standard_normal(2), height])
         held = near if carried else None
     position[2] = max(position[2], _LOWEST)

@@ -1,17 +1,18 @@
-"""What a small policy sees: where in every view the things are that the text names, and what surrounds them.
+"""What a small policy sees: how far off the things are that the text names, and how they lie.
 
 A few queries read the words, each the ones that matter to it (attention, Vaswani et al. 2017): one finds the thing to
 be taken, one where it goes. A network for each camera, which knows nothing of the text, gives every place of its image
 a vector; the inner product of query and place says how well they match. So a word that was learned on one thing is
 understood on others, and one image teaches all the things in it (Shridhar et al. 2022, "CLIPort", for the idea).
 Where a query matches is read as an expected position (Finn et al. 2016, "Deep Spatial Autoencoders"), together with
-what is seen there; a coarse map tells of the rest. From all cameras' positions and the tool's state follows how far off
-the thing and the goal are, in the tool's frame, and from what is seen of the thing how it lies: that takes no
-calibration, it is learned with the rest.
+what is seen there. From all cameras' positions, from what is seen and from the tool's state follows how far off the
+thing and the goal are, in the tool's frame, and how the thing lies: that takes no calibration, it is learned with the
+rest. That is the glimpse, all of it. A few hundred demonstrations show a few hundred scenes: of what else there is to
+see in them a policy learns each by heart, and where it sees another one it corrects half of what it should.
 
 Where the matches belong is learned by itself, from pictures of scenes (`kinema.training.grounding`): that stands in the
-place of the web's images and captions, which networks of the full size begin with. What is read from the matches, the
-glimpse, then is the same whatever a policy learns; so a training may take every moment's glimpse once and keep it.
+place of the web's images and captions, which networks of the full size begin with. The glimpse then is the same
+whatever a policy learns; so a training may take every moment's once and keep it.
 """
 
 import math
@@ -33,11 +34,8 @@ from kinema.policies.tool_state import ToolState
 UNIT = 0.1  # [m] of offsets
 QUERIES = ("thing", "goal")  # what the first is to find: what is taken or opened; the second: where it goes
 
-_ROUGH = (3, 4)  # cells of the coarse map
-_QUIET = 0.1  # spread of noise on what is glimpsed, in training, where its own is about 1
-
-# How loud each kind of number in a glimpse is: the few that say where things are must not drown in all the others.
-_LOUD = {"position": 1.0, "sure": 0.3, "told": 0.3, "rough": 0.1, "offset": 2.0, "near": 2.0, "turn": 1.0}
+_QUIET = 0.02  # spread of noise on what is glimpsed, in training, where its own is about 1
+_LOUD = 2.0  # factor on what is glimpsed, beside words and state
 _BESIDE = 0.3  # [UNIT] of an offset, by which what is near is told finely
 _LYING = 256  # width of the layer that tells how things lie
 _THERE = 0.5  # factor on what is seen somewhere, beside positions
@@ -184,7 +182,6 @@ class Look(nn.Module):
 
     centre: Tensor
     spread: Tensor
-    loud: Tensor
 
     def __init__(self, config: LookConfig, cameras: int, image_size: tuple[int, int]) -> None:
         """`image_size` width, height [px] of every image; raises ConfigError for a number of cameras without eyes."""
@@ -197,19 +194,14 @@ class Look(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(0.3))
         self.position = _Points()
         queries = len(QUERIES)
-        kinds = {"position": 2 * queries, "sure": queries, "told": queries * config.width}
-        kinds["rough"] = config.width * math.prod(_ROUGH)
-        each = torch.cat([torch.full((count,), _LOUD[kind]) for kind, count in kinds.items()]).repeat(cameras)
-        far = {"offset": 3 * queries, "near": 3 * queries, "turn": 2}
-        loud = torch.cat([each, *(torch.full((count,), _LOUD[kind]) for kind, count in far.items())])
-        self.register_buffer("loud", loud, persistent=False)
-        self.register_buffer("centre", torch.zeros(len(loud)))
-        self.register_buffer("spread", torch.ones(len(loud)))
+        glimpsed = 2 * 3 * queries + 2  # offsets, the same told finely, and a turn
+        self.register_buffer("centre", torch.zeros(glimpsed))
+        self.register_buffer("spread", torch.ones(glimpsed))
         self.state = ToolState() if config.state else None
         known = tool_state.WIDTH if config.state else 0
         self.locate = _perceptron(cameras * (3 + config.width) + known, config.locating, 3)
         self.lie = _perceptron(cameras * config.width + known, (_LYING,), 2)
-        width = len(loud) + queries * config.width + known
+        width = glimpsed + queries * config.width + known
         self.join = _perceptron(width, (config.inner,) * 2, config.features)
 
     @torch.no_grad()
@@ -272,21 +264,17 @@ class Look(nn.Module):
         """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, by read texts."""
         places = self.places(images)
         read = [self.read_off(*both) for both in zip(places, self.matches(places, told), strict=True)]
-        seen = []
-        for place, one in zip(places, read, strict=True):
-            rough = functional.adaptive_avg_pool2d(place.float(), _ROUGH)
-            seen += [one[..., :2], one[..., 2], one[..., 3:], rough]
         offsets = self.offsets(read, state)
         near = offsets / (torch.linalg.vector_norm(offsets, dim=2, keepdim=True) + _BESIDE)
-        seen += [offsets, near, self.turns([one[:, :1] for one in read], state)]
-        return torch.cat([part.flatten(1) for part in seen], dim=1)
+        turn = self.turns([one[:, :1] for one in read], state)
+        return torch.cat([part.flatten(1) for part in (offsets, near, turn)], dim=1)
 
     def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """(b, features) of a glimpse, read texts (b, queries, width), and states (b, 10) of the tool."""
         seen = (glimpse - self.centre) / self.spread
         if self.training:
             seen = seen + _QUIET * torch.randn_like(seen)
-        known = [self.loud * seen, functional.normalize(told, dim=2).flatten(1)]
+        known = [_LOUD * seen, functional.normalize(told, dim=2).flatten(1)]
         return self.join(torch.cat([*known, *([self.state(state)] if self.state is not None else [])], dim=1))
 
     def forward(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:

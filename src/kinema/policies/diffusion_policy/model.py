@@ -92,9 +92,9 @@ class DiffusionPolicyModel(nn.Module):
 
     @torch.no_grad()
     def glimpse(self, batch: Batch) -> Tensor:
-        """(b, length) of moments to learn from, their images varied; draws come from torch's global generator."""
+        """(b, length) of moments to learn from."""
         assert isinstance(self.look, Look) and batch.state is not None
-        return self.look.glimpse(varied(signal(batch.now)), self.look.read(batch.text), batch.state).float()
+        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
         """What a stage trains, as groups of an optimiser."""

@@ -124,9 +124,9 @@ class VideoPolicyModel(nn.Module):
 
     @torch.no_grad()
     def glimpse(self, batch: Batch) -> Tensor:
-        """(b, length) of moments to learn from, their images varied; draws come from torch's global generator."""
+        """(b, length) of moments to learn from."""
         assert self.look is not None and batch.state is not None
-        return self.look.glimpse(varied(signal(batch.now)), self.look.read(batch.text), batch.state).float()
+        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Losses to be added up; equations 4 and 5. Draws come from torch's global generator.
