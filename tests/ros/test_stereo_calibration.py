@@ -74,7 +74,7 @@ def test_a_session_from_start_to_the_file_and_what_is_out_of_order_is_refused(ar
     from std_srvs.srv import Trigger
 
     folder, cell = tmp_path / "calibration", tmp_path / "cell.yaml"
-    shutil.copytree(paths.root() / "calibration/virtual", folder)
+    shutil.copytree(paths.root() / "calibration/virtual", folder, ignore=shutil.ignore_patterns("payload.yaml"))
     text = (paths.root() / "launch/cells/virtual.yaml").read_text()
     cell.write_text(text.replace("calibration: calibration/virtual", f"calibration: {folder}"))
     command = ["ros2", "run", "stereo_calibration", "stereo_calibration", "--ros-args", "-p", f"cell:={cell}"]

@@ -89,7 +89,7 @@ class CalibrationNode(Node):
         self._state = self.outlet("calibration/state")
         self._answer(StartCalibration, "~/start_session", self._start)
         self._answer(CaptureSample, "~/capture_sample", self._capture)
-        self._answer(UndoSample, "~/undo_sample", self._undo)
+        self._answer(UndoSample, "~/undo_sample", self._undo_sample)
         self._answer(SolveCalibration, "~/solve", self._solve)
         self._answer(Trigger, "~/accept", self._accept)
         self._answer(Trigger, "~/cancel", self._cancel)
@@ -167,7 +167,7 @@ class CalibrationNode(Node):
             self._session = self._session.capture(self._senses.sample(now_ns(), self._session.needs))
         return self._session.message
 
-    def _undo(self, request: UndoSample.Request, response: UndoSample.Response) -> str:
+    def _undo_sample(self, request: UndoSample.Request, response: UndoSample.Response) -> str:
         last = request.number in (0, len(self._session.samples))
         if self._session.what == "load_cell" and not last:
             raise CalibrationError("only the last load can be undone; undo those after it first")
