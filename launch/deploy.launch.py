@@ -21,6 +21,7 @@ from kinema_ros.launching import (
     BOOLEAN,
     CALIBRATION_OVERRIDE,
     CELL,
+    SHOWN,
     cameras,
     ends_with,
     node,
@@ -71,15 +72,7 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument("speed_scale", default_value="0.0", description="stretch of every chunk; 0: the cell file's"),
     DeclareLaunchArgument("record", default_value="false", choices=BOOLEAN, description="record episodes as MCAP"),
-    DeclareLaunchArgument(
-        "calibrate", default_value="false", choices=BOOLEAN, description="serves calibration sessions; RViz shows them"
-    ),
-    DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
-    DeclareLaunchArgument(
-        "ghost", default_value="", description="an episode's folder: the page shows it over the live"
-    ),
-    DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
-    DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
+    *SHOWN,
     DeclareLaunchArgument("run_dir", default_value="", description="folder of audit log and report; '': runs/<time>"),
 )
 

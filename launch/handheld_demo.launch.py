@@ -15,6 +15,7 @@ from kinema_ros.launching import (
     BOOLEAN,
     CALIBRATION_OVERRIDE,
     CELL,
+    SHOWN,
     cameras,
     ends_with,
     node,
@@ -36,15 +37,7 @@ ARGUMENTS = (
     DeclareLaunchArgument("quality", default_value="90", description="of JPEG, 1 to 100"),
     DeclareLaunchArgument("gesture", default_value="true", choices=BOOLEAN, description="two squeezes start and stop"),
     DeclareLaunchArgument("cue", default_value="beep", choices=["off", "beep", "spoken"], description="tells of it"),
-    DeclareLaunchArgument(
-        "calibrate", default_value="false", choices=BOOLEAN, description="serves calibration sessions; RViz shows them"
-    ),
-    DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
-    DeclareLaunchArgument(
-        "ghost", default_value="", description="an episode's folder: the page shows it over the live"
-    ),
-    DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
-    DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
+    *SHOWN,
     DeclareLaunchArgument("episodes", default_value="0", description="virtual: how many good ones; 0: stay up"),
     DeclareLaunchArgument("scenario", default_value="pick_and_place", description="virtual: that or open_drawer"),
     split_argument("virtual: which objects and backgrounds are drawn"),

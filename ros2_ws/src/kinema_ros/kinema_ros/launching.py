@@ -24,6 +24,18 @@ CALIBRATION_OVERRIDE = DeclareLaunchArgument(
     description="why calibration that is missing, old or bad is taken nonetheless; every episode says so",
 )
 
+SHOWN = (  # what a person looks at, and may calibrate by
+    DeclareLaunchArgument(
+        "calibrate", default_value="false", choices=BOOLEAN, description="serves calibration sessions; RViz shows them"
+    ),
+    DeclareLaunchArgument("monitor", default_value="true", choices=BOOLEAN, description="page on 127.0.0.1:8080"),
+    DeclareLaunchArgument(
+        "ghost", default_value="", description="an episode's folder: the page shows it over the live"
+    ),
+    DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEAN, description="RViz; needs a full ROS 2"),
+    DeclareLaunchArgument("headless", default_value="false", choices=BOOLEAN, description="neither monitor nor RViz"),
+)
+
 
 def split_argument(about: str) -> DeclareLaunchArgument:
     """Which objects and backgrounds a scenario is drawn from."""

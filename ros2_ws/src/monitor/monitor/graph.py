@@ -46,7 +46,7 @@ def _nominal(name: str) -> float:
 def ghosts(node: Node) -> dict[str, ImageArray]:
     """The images of the parameter `ghost`, none where it is empty; raises ConfigError."""
     folder = node.value("ghost")
-    return ghost.load(paths.root() / folder) if folder else {}
+    return ghost.load(paths.find(folder)) if folder else {}
 
 
 def token(node: Node) -> str | None:
