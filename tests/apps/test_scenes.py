@@ -6,6 +6,7 @@ import hashlib
 import math
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -19,11 +20,12 @@ from kinema.episodes.reader import find
 from kinema.episodes.shards import Shards
 from kinema.geometry import Pose, rotation_from_6d
 from kinema.policies import checkpoint, look_file
-from kinema.robots import GRIPPER
+from kinema.robots import ARMS, GRIPPER
 from kinema.training import scenes
 from kinema.virtual import objects, scenario
 from kinema.virtual.handheld import HandheldWorld
 from kinema.virtual.renderer import CellRenderer
+from kinema.virtual.world import World
 
 torch.set_num_threads(1)
 
@@ -140,6 +142,32 @@ def test_a_thing_that_the_tool_has_taken_is_between_its_pads_and_the_caption_goe
         assert abs(across) < 1e-6 or np.linalg.norm(told.along) < 0.5
 
 
+@pytest.mark.parametrize("robot", [None, *sorted(ARMS)])
+def test_the_tool_is_held_where_it_is_said_to_be(robot):
+    drawn = scenario.draw("pick_and_place", "train", app.FIRST_SEED)
+    world = HandheldWorld(drawn) if robot is None else World(drawn, robot)
+    T_base_tcp = Pose.from_rotvec([0.42, -0.1, 0.12], [math.pi, 0.0, 0.0]) @ Pose.from_rotvec(
+        [0.0] * 3, [0.1, 0.0, 1.2]
+    )
+    holding = app._holding(world, T_base_tcp)
+    world.data.qpos[: len(holding)] = holding
+    mujoco.mj_kinematics(world.model, world.data)
+    np.testing.assert_allclose(world.T_base_tcp().position, T_base_tcp.position, atol=1e-6)
+    np.testing.assert_allclose(world.T_base_tcp().rotation, T_base_tcp.rotation, atol=1e-6)
+    beyond = app._holding(world, Pose.from_rotvec([1.4, 0.0, 0.2], [math.pi, 0.0, 0.0]))
+    assert (beyond is None) == (robot is not None), "no arm is as long"
+
+
+def test_other_tables_are_of_every_shade_and_none_is_of_the_lists():
+    rng = np.random.default_rng(0)
+    drawn = [app._elsewhere(rng) for _ in range(200)]
+    shades = np.array([row.table for row in drawn])
+    assert shades.min() < 0.1 and shades.max() > 0.85 and {row.pattern for row in drawn} == {"plain", "wood", "cloth"}
+    assert not {(row.table, row.light) for row in drawn} & {
+        (row.table, row.light) for row in objects.BACKGROUNDS.values()
+    }
+
+
 def test_how_a_thing_lies_is_the_same_from_either_end_and_nothing_for_round_ones():
     way = np.array([math.cos(0.4), math.sin(0.4), 0.0])
     np.testing.assert_allclose(app._turn(way), [math.cos(0.8), math.sin(0.8)])
@@ -192,3 +220,14 @@ def test_a_training_begins_with_what_was_learned_from_pictures(pictures, tmp_pat
         torch.testing.assert_close(begun[f"look.{name}"].float(), learned[name], atol=2e-3, rtol=2e-3)
     assert cli.main([*train, "--out", str(tmp_path / "other"), "--look", str(tmp_path)]) == 2
     assert "does not fit this look" in capsys.readouterr().err
+
+
+def test_grounding_goes_on_from_what_was_grounded_before(pictures, tmp_path, capsys):
+    ground = ["ground", "--scenes", str(pictures), "--batch", "2", "--locating-steps", "1"]
+    assert cli.main([*ground, "--out", str(tmp_path / "one"), "--steps", "1"]) == 0
+    on = [*ground, "--out", str(tmp_path / "two"), "--steps", "1", "--rate", "1e-9", "--begin"]
+    assert cli.main([*on, str(tmp_path / "one")]) == 0
+    one, two = (load_file(tmp_path / folder / look_file.NAME) for folder in ("one", "two"))
+    torch.testing.assert_close(two["reader.word.weight"], one["reader.word.weight"], atol=1e-6, rtol=0.0)
+    assert cli.main([*on, str(tmp_path)]) == 2
+    assert look_file.NAME in capsys.readouterr().err

@@ -41,6 +41,7 @@ class _Measured(Watcher):
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=Path, required=True, metavar="FOLDER", help="pictures of `kinema scenes`")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=f"state, and {look_file.NAME}")
+    parser.add_argument("--begin", type=Path, metavar="FOLDER", help="of an earlier grounding, to go on from")
     parser.add_argument("--steps", type=int, default=6000, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=16, help="pictures a step, default %(default)s")
     parser.add_argument(
@@ -67,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     locating = Plan(grounding.LOCATING, arguments.locating_steps, _READINGS, 1, seed, arguments.rate, measure=2000)
     torch.manual_seed(seed)
     model = Grounding(LookConfig(), pictures.images.shape[1], pictures.size)
-    facts = {"scenes": pictures.fingerprint, "precision": accelerator.mixed_precision}
+    before = None if arguments.begin is None else look_file.restore(model.look, arguments.begin)
+    facts = {"scenes": pictures.fingerprint, "precision": accelerator.mixed_precision, "begin": before}
     console = Console(stderr=True)
     measured = _Measured(Captions(pictures, held_out, 0), console)
     told: dict[str, Any] = {}

@@ -1,15 +1,18 @@
 """`kinema scenes`: pictures of the virtual cell with captions, to learn from them what words mean (`kinema ground`).
 
-Each scene of the `train` split is seen from some poses of the handheld gripper, with a caption for every thing that
-could be asked for in it: the same sentences as the tasks', each with the places of what it names. These come from the
-simulator's truth. No policy sees any of that when it acts; the captions are what, for networks of the full size, the
-web's images and captions are.
+Each scene of the `train` split is seen from some poses of the gripper, in a hand or at an arm, with a caption for every
+thing that could be asked for in it: the same sentences as the tasks', each with the places of what it names. Its things
+are those of demonstrations; its table, room and light are often drawn anew, from all that there could be. The captions
+come from the simulator's truth. No policy sees any of that when it acts; they are what, for networks of the full size,
+the web's images and captions are.
 """
 
 import argparse
+import colorsys
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,21 +27,26 @@ from kinema.apps.cli import positive
 from kinema.apps.console import console
 from kinema.chunk import Image
 from kinema.geometry import Array, Pose, rotation_6d, so3_exp
-from kinema.robots import GRIPPER
+from kinema.robots import ARMS, GRIPPER
 from kinema.topics import CAMERAS
 from kinema.training import scenes
 from kinema.training.scenes import Scenes
 from kinema.virtual import cameras, noise, objects, scenario, scene
+from kinema.virtual.board_samples import joints
 from kinema.virtual.demonstrators import PALM
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
+from kinema.virtual.objects import Background
 from kinema.virtual.renderer import CellRenderer
 from kinema.virtual.scenario import Placed, Scenario
 from kinema.virtual.tasks import TASKS
+from kinema.virtual.world import World
 from kinema.workers import on_all_cores
 
 FIRST_SEED = 3_000_000  # demonstrations and evaluation have others
 
 _RENDERED = (256, 192)  # [px], then scaled
+_ELSEWHERE = 0.6  # [-] of the scenes whose table, room and light no demonstration shows
+_HANDHELD = 0.4  # [-] of the scenes; in the others an arm holds the gripper
 _UPSIDE_DOWN = np.diag([1.0, -1.0, -1.0])
 _DOWN = T_BASE_TCP_START.rotation
 _REACH = ((0.30, 0.64), (-0.28, 0.28), (0.04, 0.42))  # [m] where the tool may be
@@ -87,7 +95,27 @@ def _things(drawn: Scenario) -> tuple[Placed, ...]:
     return () if drawn.target is None else (drawn.target, *drawn.distractors)
 
 
-def _captions(drawn: Scenario, world: HandheldWorld) -> Iterator[_Told]:
+def _elsewhere(rng: np.random.Generator) -> Background:
+    """Any table, room and light; the lists of unseen backgrounds have some of their own."""
+
+    def colour(most: float, least: float, brightest: float) -> objects.Rgb:
+        """`most`: how colourful; from `least` to `brightest`."""
+        return colorsys.hsv_to_rgb(rng.random(), most * rng.random() ** 1.5, rng.uniform(least, brightest))
+
+    return Background(
+        name="elsewhere",
+        table=colour(0.9, 0.05, 0.95),
+        pattern=("plain", "wood", "cloth")[rng.integers(3)],
+        wall=colour(0.4, 0.35, 0.95),
+        floor=colour(0.3, 0.2, 0.7),
+        light=(rng.uniform(-0.3, 0.6), rng.uniform(-1.0, 1.0), rng.uniform(1.4, 2.1)),
+        brightness=rng.uniform(0.38, 0.62),
+        warmth=rng.uniform(-0.12, 0.12),
+        ambient=rng.uniform(0.30, 0.44),
+    )
+
+
+def _captions(drawn: Scenario, world: HandheldWorld | World) -> Iterator[_Told]:
     """Each text that the scene allows.
 
     No two things of a scene are of one kind, so that a name means one of them.
@@ -145,13 +173,15 @@ def _free(T_base_body: Pose) -> Array:
     return np.concatenate([T_base_body.position, quaternion])
 
 
-def _hold(world: HandheldWorld, T_base_tcp: Pose, width: float) -> None:
-    """Have the gripper there, its jaw open by `width` [m]."""
-    held = [*_free(T_base_tcp @ GRIPPER.T_flange_tcp.inverse()), width / 2, width / 2]
-    world.data.qpos[: len(held)] = held  # the hand's free joint and the two fingers come first
+def _holding(world: HandheldWorld | World, T_base_tcp: Pose) -> Array | None:
+    """(n,) of the hand's free joint, or of the arm's, with the tool at a pose; None where the arm can't reach it."""
+    if isinstance(world, HandheldWorld):
+        return _free(T_base_tcp @ GRIPPER.T_flange_tcp.inverse())
+    q, (lower, upper) = joints(world.arm, T_base_tcp), (world.arm.limits(end) for end in ("lower", "upper"))
+    return None if q is None or (q < lower).any() or (q > upper).any() else q
 
 
-def _take(world: HandheldWorld, placed: Placed, T_base_tcp: Pose, rng: np.random.Generator) -> float:
+def _take(world: HandheldWorld | World, placed: Placed, T_base_tcp: Pose, rng: np.random.Generator) -> float:
     """Have a thing between the pads of the tool; how far apart they are then [m]."""
     kind = objects.OBJECTS[placed.kind]
     grasp = kind.grasps[rng.integers(len(kind.grasps))]
@@ -179,7 +209,10 @@ def _places(points: Array, T_base_tcp: Pose) -> NDArray[np.float32]:
 def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
     """A scene from some viewpoints; the same arguments give the same pictures."""
     drawn, rng = scenario.draw(task, "train", seed), np.random.default_rng([seed, 5])
-    world = HandheldWorld(drawn, seed=seed)
+    if rng.random() < _ELSEWHERE:
+        drawn = replace(drawn, background=_elsewhere(rng))
+    robot = None if rng.random() < _HANDHELD else sorted(ARMS)[rng.integers(len(ARMS))]
+    world = HandheldWorld(drawn, seed=seed) if robot is None else World(drawn, robot, seed=seed)
     standing = world.data.qpos.copy()
     eyes = CellRenderer(world.model, _RENDERED, noise.load().camera, seed)
     images: list[list[Image]] = []
@@ -191,14 +224,18 @@ def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
         for view in range(views):
             world.data.qpos[:] = standing
             told = list(_captions(drawn, world))
-            pose, held = _viewpoint(told, rng)
+            holding = None
+            while holding is None:
+                pose, held = _viewpoint(told, rng)
+                holding = _holding(world, pose)
             width = rng.uniform(0.0, GRIPPER.stroke)
             if any(np.linalg.norm(one.thing - pose.position) < _AROUND for one in told):
                 width = max(width, _OPEN)
             if held is not None:
                 width = _take(world, _things(drawn)[held], pose, rng)
                 told = list(_captions(drawn, world))
-            _hold(world, pose, width)
+            gripper = [*holding, width / 2, width / 2]
+            world.data.qpos[: len(gripper)] = gripper  # hand or arm and the two fingers come first
             snapshot = scene.snapshot(world.data)
             states.append([*pose.position, *rotation_6d(pose.rotation), width])
             pictures = (eyes.render(name, snapshot, view) for name in CAMERAS)
