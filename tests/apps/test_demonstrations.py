@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kinema import paths
-from kinema.apps import cli
+from kinema.apps import cli, demonstrations
 from kinema.apps.demonstrations import produce, standing
 from kinema.apps.lockstep_recording import SEEDS, Recipe, Recorded, began, folder, record
 from kinema.clock import NS
@@ -163,7 +163,7 @@ def test_f12_a_tracker_that_jumps_leaves_no_episode(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_stands_there_is_not_made_again_and_refused_seeds_are_replaced(recorded, tmp_path):
+def test_what_stands_there_is_not_made_again_and_refused_seeds_are_replaced(recorded, tmp_path, monkeypatch):
     recipe, first = recorded
     there = tmp_path / first.folder.parent.name
     shutil.copytree(first.folder.parent, there)
@@ -173,6 +173,10 @@ def test_what_stands_there_is_not_made_again_and_refused_seeds_are_replaced(reco
 
     results = list(produce(replace(recipe, out=tmp_path), JUMPS, 1, jobs=1))
     assert [(r.seed, r.folder is None) for r in results] == [(JUMPS, True), (JUMPS + 1, False)]
+    monkeypatch.setattr(demonstrations, "record", None)
+    assert list(produce(replace(recipe, out=tmp_path), JUMPS, 1, jobs=1)) == results, "nothing is made again"
+    other = replace(recipe, out=tmp_path, recovery=0.4)
+    assert demonstrations._refusals(other) == {}, "somebody else's trouble"
 
 
 @pytest.mark.parametrize("change", [{"quality": 51}, {"image_size": (320, 240)}])

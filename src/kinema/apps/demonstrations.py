@@ -2,16 +2,19 @@
 
 Seeds are taken in their order until so many good episodes stand in the output folder: a demonstration that failed, or
 whose recording must be refused (a tracker that jumped, as trackers do), leaves none, and the next seed takes its place.
-What stands there already is not made again, so a run that was cut short goes on where it was.
+What stands there already is not made again, nor what was refused (`refused.jsonl`), so a run that was cut short goes on
+where it was.
 """
 
 import argparse
 import concurrent.futures
 import functools
 import itertools
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -29,6 +32,8 @@ from kinema.virtual.cameras import DEFAULT_SIZE, SIZES
 from kinema.virtual.objects import SPLITS
 from kinema.virtual.tasks import TASKS
 from kinema.workers import workers
+
+REFUSED = "refused.jsonl"  # in the output folder: what came of seeds that left no episode
 
 _HOPELESS = 20  # refused in a row: something is wrong that no further seed will mend
 
@@ -57,18 +62,40 @@ def standing(recipe: Recipe, seed: int) -> Recorded | None:
     return Recorded(seed, facts.text, place, "", to_seconds(facts.ended_ns - facts.began_ns))
 
 
+def _manner(recipe: Recipe) -> dict[str, Any]:
+    """What a refusal depends on besides the seed."""
+    size, operator, origin = list(recipe.image_size), recipe.operator, _origin(recipe)
+    return {"task": recipe.task, "split": recipe.split, "operator": operator, "images": size, "calibration": origin}
+
+
+def _refusals(recipe: Recipe) -> dict[int, Recorded]:
+    """By seed, as an earlier run of this recipe found them."""
+    file, manner = recipe.out / REFUSED, _manner(recipe)
+    rows = [json.loads(line) for line in file.read_text().splitlines() if line] if file.exists() else []
+    return {row["seed"]: Recorded(row["seed"], row["text"], None, row["why"]) for row in rows if row["of"] == manner}
+
+
+def _remember(recipe: Recipe, result: Recorded) -> None:
+    row = {"seed": result.seed, "text": result.text, "why": result.rejected, "of": _manner(recipe)}
+    with (recipe.out / REFUSED).open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 def produce(recipe: Recipe, first: int, episodes: int, jobs: int) -> Iterator[Recorded]:
     """What came of the seeds from `first` on, as they come, until so many are good: the first ones that are.
 
     Never more are under way than still are missing, so the set is the same for any number of processes. Raises
     EpisodeError when one refusal follows the other.
     """
-    seeds, missing, refused = itertools.count(first), episodes, 0
+    seeds, missing, refused, known = itertools.count(first), episodes, 0, _refusals(recipe)
     with workers(jobs) as pool:
         under_way: set[concurrent.futures.Future[Recorded]] = set()
         while missing > 0:
             while len(under_way) < min(missing, jobs):
                 seed = next(seeds)
+                if seed in known:
+                    yield known[seed]
+                    continue
                 there = standing(recipe, seed)
                 if there is None:
                     under_way.add(pool.submit(record, recipe, seed))
@@ -80,6 +107,8 @@ def produce(recipe: Recipe, first: int, episodes: int, jobs: int) -> Iterator[Re
                 result = future.result()
                 good = result.folder is not None
                 missing, refused = missing - good, 0 if good else refused + 1
+                if not good:
+                    _remember(recipe, result)
                 yield result
                 if refused == _HOPELESS:
                     raise EpisodeError(
