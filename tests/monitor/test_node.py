@@ -14,7 +14,17 @@ pytest.importorskip("kinema_interfaces", reason="needs the built workspace")
 
 import rclpy
 from geometry_msgs.msg import Point
-from kinema_interfaces.msg import CellStatus, ExecutorState, JawState, PolicyInfo, Proposal, RecorderState, Task
+from kinema_interfaces.msg import (
+    CalibrationState,
+    CalibrationView,
+    CellStatus,
+    ExecutorState,
+    JawState,
+    PolicyInfo,
+    Proposal,
+    RecorderState,
+    Task,
+)
 from kinema_interfaces.srv import Decide
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -34,6 +44,7 @@ pytestmark = pytest.mark.ros
 ROBOT = "virtual_ur5e"
 COLOURS = {"gripper": (220, 40, 40), "left": (40, 200, 60), "right": (50, 60, 230)}
 IMAGINED = (200, 30, 200)
+DRAWN = (250, 250, 10)
 
 
 class Talker(Node):
@@ -81,13 +92,14 @@ class Deployment(Talker):
     TOPICS = (
         *("executor/state", "cell/status", "task", "joint_states", "tcp_pose", "executor/planned_path"),
         *(f"{camera}/{stream}" for camera in CAMERAS for stream in ("image_raw", "predicted")),
-        *("recorder/state", "policy/info", "executor/proposal"),
+        *("recorder/state", "policy/info", "executor/proposal", "calibration/state", "gripper/calibration"),
     )
 
     def __init__(self) -> None:
         super().__init__()
         self.create_service(Decide, "executor/approve", self.decide)
         self.waiting = False
+        self.calibrating = False
 
     def decide(self, request: Decide.Request, response: Decide.Response) -> Decide.Response:
         self.waiting = False
@@ -115,6 +127,12 @@ class Deployment(Talker):
         )
         self.show("image_raw", COLOURS, stamp_ns)
         self.show("predicted", dict.fromkeys(COLOURS, IMAGINED), stamp_ns)
+        phase = CalibrationState.COLLECTING if self.calibrating else CalibrationState.IDLE
+        views = [CalibrationView(camera="gripper")]
+        self.out["calibration/state"].publish(
+            CalibrationState(phase=phase, what="hand_eye", devices=["gripper"], views=views)
+        )
+        self.show("calibration", {"gripper": DRAWN}, stamp_ns)
 
 
 class Recording(Talker):
@@ -228,6 +246,14 @@ def test_graph_to_page_and_buttons_to_services(deployment, serve, browse):
     for colour in (*COLOURS.values(), IMAGINED):
         browser.until(lambda colour=colour: seen(browser, colour) > 0.01, f"an image of colour {colour}")
     browser.until(lambda: deployment.watchers == len(CAMERAS), "subscriptions to the images")
+
+    sessions = deployment.out["gripper/calibration"].get_subscription_count
+    assert sessions() == 0 and seen(browser, DRAWN) == 0.0, "no session is open"
+    deployment.calibrating = True
+    browser.until(lambda: "hand_eye of gripper" in browser.text(), "the session")
+    browser.until(lambda: seen(browser, DRAWN) > 0.01, "its picture")
+    deployment.calibrating = False
+    browser.until(lambda: seen(browser, DRAWN) == 0.0 and sessions() == 0, "its end")
 
     browser.click("SOFTWARE STOP")
     browser.until(lambda: deployment.called == ["stop"], "the stop at the executor")

@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kinema.apps import monitor_page, monitor_parts
+from kinema.apps import monitor_calibration, monitor_page, monitor_parts
+from kinema.apps.monitor_calibration import Calibration
 from kinema.apps.monitor_page import Actions, Cell, Divergence, Executor, Page, Plan, Snapshot
+from kinema.calibration.session import Phase
 from kinema.control.messages import State
 from kinema.control.settings import Limits
 from kinema.errors import DeviceError
@@ -21,6 +24,21 @@ WORKSPACE = tuple(np.array(corner) for corner in Limits().workspace)
 COLOURS = {"gripper": (220, 40, 40), "left": (40, 200, 60), "right": (50, 60, 230)}
 IMAGINED = {"gripper": (240, 200, 20), "left": (20, 200, 220), "right": (200, 30, 200)}
 PLAIN = {c: np.full((240, 320, 3), colour, np.uint8) for c, colour in COLOURS.items()}
+
+
+DRAWN = (250, 250, 10)
+SESSION = Calibration(
+    phase=Phase.COLLECTING,
+    what="hand_eye",
+    devices=("gripper",),
+    samples=3,
+    auto=True,
+    pose=2,
+    poses=12,
+    show_next="gripper: tilt it <more>",
+    message="REFUSED: the arm moves",
+    pictures={"gripper": np.full((240, 320, 3), DRAWN, np.uint8)},
+)
 
 
 def snapshot(t: float, state: State = State.EXECUTING, **other: object) -> Snapshot:
@@ -235,6 +253,42 @@ def test_a_ghost_is_laid_over_the_live_images(pressed, browse):
         np.testing.assert_allclose(tile, (live[100:200, 50:150].astype(int) + 255) / 2, atol=1)
     finally:
         page.close()
+
+
+def test_a_calibration_session_is_shown_while_it_is_open(page, monkeypatch):
+    monkeypatch.setattr(Page, "watched", True)
+    page.show(snapshot(0.0, predicted={"gripper": np.full((240, 320, 3), IMAGINED["gripper"], np.uint8)}))
+    assert share(page._wall.image, IMAGINED["gripper"]) > 0.1
+    assert not page._calibration.visible
+    page.show(snapshot(0.1, calibration=SESSION))
+    assert page._calibration.visible and "hand_eye of gripper" in page._calibration.content
+    assert share(page._wall.image[:240, 326:], DRAWN) > 0.9 and share(page._wall.image[:, :320], DRAWN) == 0.0
+    assert share(page._wall.image, COLOURS["gripper"]) > 0.1, "the live image stays beside it"
+    page.show(snapshot(0.2))
+    assert not page._calibration.visible and share(page._wall.image, DRAWN) == 0.0
+
+
+def test_a_sessions_card_says_where_it_stands_and_what_was_refused():
+    text = monitor_calibration.panel(SESSION)
+    for wanted in ("3, taken by themselves, the arm is at pose 2 of 12", "tilt it &lt;more&gt;", "the arm moves"):
+        assert wanted in text
+    assert monitor_parts.WORST in text
+    solved = monitor_calibration.panel(
+        replace(SESSION, phase=Phase.SOLVED, auto=False, poses=0, message="rms 0.1 px\naccept it")
+    )
+    assert "solved" in solved and monitor_parts.WORST not in solved and "pose 2" not in solved
+    assert {phase for phase in Phase if phase is not Phase.IDLE} == set(monitor_calibration._LOOKS), "each has its look"
+
+
+@pytest.mark.slow
+def test_a_calibration_session_in_a_browser(page, live, browse):
+    live(calibration=SESSION)
+    browser = browse(page.url)
+    browser.until(lambda: "hand_eye of gripper" in browser.text(), "the session")
+    browser.until(lambda: share(browser.screenshot(), DRAWN) > 0.005, "its picture")
+    live(calibration=None)
+    browser.until(lambda: "hand_eye of gripper" not in browser.text(), "the session's end")
+    browser.until(lambda: share(browser.screenshot(), DRAWN) == 0.0, "its picture gone")
 
 
 def test_the_page_needs_nothing_from_outside(page, live, browse):

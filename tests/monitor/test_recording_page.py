@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from kinema.apps import monitor_parts, monitor_recorder, monitor_recording_page
+from kinema.apps.monitor_calibration import Calibration
 from kinema.apps.monitor_recorder import Recorder, StreamRate
 from kinema.apps.monitor_recording_page import Actions, Page, Snapshot
+from kinema.calibration import session as calibration_session
 from kinema.control.settings import Limits
 from kinema.episodes.quality_monitor import HANDHELD
 from kinema.episodes.session import Phase, Session
@@ -209,6 +211,32 @@ def test_nothing_is_encoded_while_nobody_looks_and_the_history_holds_no_images(p
     assert not page.watched
     assert len(page._history) == len(page._trail) == round(10 * monitor_parts.HISTORY) + 1
     assert not any(moment.images for moment in page._history.values)
+
+
+def test_a_calibration_session_is_shown_while_it_is_open_and_not_kept(page, monkeypatch):
+    drawn = (250, 250, 10)
+    session = Calibration(
+        phase=calibration_session.Phase.SOLVED,
+        what="tool_mount",
+        devices=("gripper",),
+        samples=25,
+        auto=False,
+        pose=0,
+        poses=0,
+        show_next="",
+        message="accept it",
+        pictures={"gripper": np.full((240, 320, 3), drawn, np.uint8)},
+    )
+    monkeypatch.setattr(Page, "watched", True)
+    page.show(snapshot(0.0))
+    assert share(page._views.image, drawn) == 0.0 and not page._calibration.visible
+    page.show(snapshot(0.1, calibration=session))
+    assert share(page._views.image, drawn) > 0.6, "the reference camera's large image is the session's"
+    assert share(page._views.image, COLOURS["left"]) > 0.1, "other cameras are live"
+    assert page._calibration.visible and "tool_mount of gripper" in page._calibration.content
+    page.show(snapshot(0.2))
+    assert share(page._views.image, drawn) == 0.0 and not page._calibration.visible
+    assert not any(moment.calibration for moment in page._history.values)
 
 
 def test_views_show_every_camera_the_reference_the_largest():

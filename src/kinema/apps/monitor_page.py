@@ -12,7 +12,8 @@ import pinocchio as pin
 import viser
 from pinocchio.visualize import ViserVisualizer
 
-from kinema.apps import monitor_gate
+from kinema.apps import monitor_calibration, monitor_gate
+from kinema.apps.monitor_calibration import Calibration
 from kinema.apps.monitor_parts import (
     COMMANDED,
     MEASURED,
@@ -117,6 +118,7 @@ class Snapshot:
     planned  (n, 3) positions of the tool in base_link that the newest chunk leads through [m]
     plan     the chunk that waits for a person
     divergence of the newest imagined moment that has come
+    calibration the session that is open
     stale    what should be heard and is not, in words
     """
 
@@ -133,6 +135,7 @@ class Snapshot:
     planned: Array | None = None
     plan: Plan | None = None
     divergence: Divergence | None = None
+    calibration: Calibration | None = None
     stale: tuple[str, ...] = ()
 
 
@@ -292,6 +295,7 @@ class Page:
         hold.hint = "Brakes, ends the policy run, keeps the grip."
         reset.hint = "Leaves FAULT or STOPPED; asks first."
         plots = {name: Plot(server, _CHARTS[name], 150) for name in ("tracking", "period")}
+        self._calibration = gui.add_html("", visible=False)
         panel = gui.add_panel()
         with panel.add_tab("Cameras", viser.Icon.CAMERA):
             self._wall = gui.add_image(wall({}, {}), format="jpeg", jpeg_quality=80)
@@ -336,10 +340,15 @@ class Page:
                     plot.show(self._history.times - s.t, self._history.values)
             if len(self._divergences) > 1:
                 self._difference.show(self._divergences.times - s.t, self._divergences.values)
-        pictures = (self._ghost.share, *(s.images.get(c) for c in CAMERAS), *(s.predicted.get(c) for c in CAMERAS))
+            self._calibration.visible = s.calibration is not None
+            if s.calibration is not None:
+                self._calibration.content = monitor_calibration.panel(s.calibration)
+        session = s.calibration.pictures if s.calibration else None
+        sources = (s.images, s.predicted, session or {})
+        pictures = (self._ghost.share, session is None, *(images.get(c) for images in sources for c in CAMERAS))
         if len(pictures) != len(self._shown) or any(a is not b for a, b in zip(pictures, self._shown, strict=True)):
             self._shown = pictures
-            self._wall.image = wall(self._ghost.over(s.images), s.predicted)
+            self._wall.image = wall(self._ghost.over(s.images), s.predicted, session)
 
     def close(self) -> None:
         self._server.stop()

@@ -118,26 +118,41 @@ def _tile(image: Image | None, label: str, empty: str, times: int = 1) -> Image:
     return tile
 
 
-def wall(images: Mapping[str, Image], predicted: Mapping[str, Image]) -> Image:
-    """One picture of all cameras, a row each: live on the left, predicted on the right."""
+def wall(
+    images: Mapping[str, Image], predicted: Mapping[str, Image], calibration: Mapping[str, Image] | None = None
+) -> Image:
+    """One picture of all cameras, a row each: live on the left, predicted on the right.
+
+    While a session is open its pictures, `calibration`, stand on the right instead.
+    """
+    beside, label, empty = predicted, "predicted", "no predicted video"
+    if calibration is not None:
+        beside, label, empty = calibration, "calibration", "not in this session"
     rows = []
     for camera in CAMERAS:
         live = _tile(images.get(camera), f"{camera}: live", "no image")
-        imagined = _tile(predicted.get(camera), f"{camera}: predicted", "no predicted video")
-        rows.append(np.hstack([live, np.full((_TILE[1], _GAP, 3), 255, np.uint8), imagined]))
+        right = _tile(beside.get(camera), f"{camera}: {label}", empty)
+        rows.append(np.hstack([live, np.full((_TILE[1], _GAP, 3), 255, np.uint8), right]))
     between = np.full((_GAP, rows[0].shape[1], 3), 255, np.uint8)
     return np.vstack([rows[0], *(part for row in rows[1:] for part in (between, row))])
 
 
-def views(images: Mapping[str, Image]) -> Image:
-    """One picture of the live cameras: the reference large, the others in a row below it."""
+def views(images: Mapping[str, Image], calibration: Mapping[str, Image] | None = None) -> Image:
+    """One picture of the live cameras: the reference large, the others in a row below it.
+
+    Of a camera that an open session looks through, its picture, of `calibration`, is shown instead.
+    """
     reference, *others = CAMERAS
-    tiles = [_tile(images.get(camera), camera, "no image") for camera in others]
+    drawn = calibration or {}
+    shown = {**images, **drawn}
+    labels = {camera: f"{camera}: calibration" if camera in drawn else camera for camera in CAMERAS}
+    tiles = [_tile(shown.get(camera), labels[camera], "no image") for camera in others]
     below = np.hstack(
         [tiles[0], *(p for tile in tiles[1:] for p in (np.full((_TILE[1], _GAP, 3), 255, np.uint8), tile))]
     )
-    large = cv2.resize(_tile(images.get(reference), reference, "no image", 2), (below.shape[1], 2 * _TILE[1]))
-    return np.vstack([np.asarray(large, np.uint8), np.full((_GAP, below.shape[1], 3), 255, np.uint8), below])
+    large = _tile(shown.get(reference), labels[reference], "no image", 2)
+    large = np.asarray(cv2.resize(large, (below.shape[1], 2 * _TILE[1])), np.uint8)
+    return np.vstack([large, np.full((_GAP, below.shape[1], 3), 255, np.uint8), below])
 
 
 def _box_edges(lower: Array, upper: Array) -> Array:
@@ -161,7 +176,8 @@ def card(colour: str, headline: str, text: str, rows: Mapping[str, str], alarmin
     """A coloured headline over a table, as HTML; texts may come from anywhere and are escaped."""
     body = "".join(
         f'<tr><td style="color:#868e96;padding:1px 10px 1px 0;vertical-align:top">{name}</td>'
-        f'<td style="color:{WORST if name in alarming else "inherit"}">{html.escape(row)}</td></tr>'
+        f'<td style="color:{WORST if name in alarming else "inherit"};white-space:pre-line">{html.escape(row)}</td>'
+        "</tr>"
         for name, row in rows.items()
     )
     return (

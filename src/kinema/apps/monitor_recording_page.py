@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import viser
 
-from kinema.apps import monitor_gate, monitor_recorder
+from kinema.apps import monitor_calibration, monitor_gate, monitor_recorder
+from kinema.apps.monitor_calibration import Calibration
 from kinema.apps.monitor_parts import (
     MEASURED,
     WORST,
@@ -41,6 +42,7 @@ class Snapshot:
     width    [m] of the jaw, force [N] of the grasp; NaN where they are not known
     images   camera name -> (height, width, 3) uint8 RGB, the newest
     outcome  what the virtual cell says of the task
+    calibration the session that is open
     stale    what should be heard and is not, in words
     """
 
@@ -51,6 +53,7 @@ class Snapshot:
     force: float = float("nan")
     images: Mapping[str, Image] = field(default_factory=dict)
     outcome: str = ""
+    calibration: Calibration | None = None
     stale: tuple[str, ...] = ()
 
     @property
@@ -140,6 +143,7 @@ class Page:
         sure = Confirmation(server, "Yes, delete", "No", lambda client: act(client, "Discard", actions.discard))
         self._quality = gui.add_html("")
         self._plots = [Plot(server, _TOOL, 120)]
+        self._calibration = gui.add_html("", visible=False)
         panel = gui.add_panel()
         with panel.add_tab("Cameras", viser.Icon.CAMERA):
             self._views = gui.add_image(views({}), format="jpeg", jpeg_quality=80)
@@ -165,7 +169,7 @@ class Page:
     def show(self, s: Snapshot) -> None:
         """Take in one moment, and draw it if somebody looks. Meant to be called at 10 Hz at the most."""
         self._last = s.recorder
-        self._history.add(s.t, replace(s, images={}))
+        self._history.add(s.t, replace(s, images={}, calibration=None))
         self._trail.add(s.t, s.T_base_tcp.position if s.T_base_tcp and s.T_base_tcp.isfinite() else None)
         if not self.watched:
             return
@@ -178,10 +182,14 @@ class Page:
             if len(self._history) > 1:
                 for plot in self._plots:
                     plot.show(self._history.times - s.t, self._history.values)
-        pictures = (self._ghost.share, *(s.images.get(camera) for camera in CAMERAS))
+            self._calibration.visible = s.calibration is not None
+            if s.calibration is not None:
+                self._calibration.content = monitor_calibration.panel(s.calibration)
+        session = s.calibration.pictures if s.calibration else {}
+        pictures = (self._ghost.share, *(images.get(camera) for images in (s.images, session) for camera in CAMERAS))
         if len(pictures) != len(self._shown) or any(a is not b for a, b in zip(pictures, self._shown, strict=True)):
             self._shown = pictures
-            self._views.image = views(self._ghost.over(s.images))
+            self._views.image = views(self._ghost.over(s.images), session)
 
     def close(self) -> None:
         self._server.stop()

@@ -2,18 +2,20 @@
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kinema_interfaces.msg import RecorderState
+from kinema_interfaces.msg import CalibrationState, RecorderState
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from kinema import paths
 from kinema.apps import ghost
+from kinema.apps.monitor_calibration import Calibration
 from kinema.apps.monitor_recorder import Recorder, StreamRate
+from kinema.calibration.session import Phase as CalibrationPhase
 from kinema.chunk import Image as ImageArray
 from kinema.episodes.quality_monitor import HANDHELD
 from kinema.episodes.session import Phase
@@ -27,6 +29,7 @@ from kinema_ros.topics import QOS, message_type
 PERIOD = 0.1  # [s] between two moments on the page
 _ANSWER_TIMEOUT = 2.0  # [s] for a service to answer a button
 _VIDEO = 32  # predicted frames kept per camera
+_SESSION = "calibration"  # a camera's stream of pictures with what a session sees drawn in
 _PAUSE_NS = 10**9  # at the end of a video that goes round
 
 PARAMETERS = (
@@ -61,37 +64,49 @@ def token(node: Node) -> str | None:
 
 
 class Cameras:
-    """The newest live image of every camera and, where wanted, the predicted frames; while subscribed."""
+    """The newest live image of every camera and, where wanted, the predicted frames; while subscribed.
+
+    `session` are the pictures of an open calibration session.
+    """
 
     def __init__(self, node: Node, predicted: bool) -> None:
         self._node = node
-        self._streams = {"image_raw": self._take_live} | ({"predicted": self._take_predicted} if predicted else {})
-        self._subscriptions: list[Any] = []
-        self.live: dict[str, tuple[int, ImageArray]] = {}
-        self._video: dict[str, deque[tuple[int, ImageArray]]] = {}
+        self._subscriptions: dict[str, list[Any]] = {}  # by stream
+        self._live: dict[str, tuple[int, ImageArray]] = {}
+        self._video: defaultdict[str, deque[tuple[int, ImageArray]]] = defaultdict(lambda: deque(maxlen=_VIDEO))
+        self.session: dict[str, ImageArray] = {}
+        self._streams: dict[str, tuple[Callable[[str, Image], None], dict[str, Any]]] = {
+            "image_raw": (self._take_live, self._live),
+            _SESSION: (self._take_session, self.session),
+        }
+        if predicted:
+            self._streams["predicted"] = self._take_predicted, self._video
 
     @property
     def images(self) -> dict[str, ImageArray]:
-        return {name: image for name, (_, image) in self.live.items()}
+        return {name: image for name, (_, image) in self._live.items()}
 
-    def subscribe(self, wanted: bool) -> None:
-        if wanted == bool(self._subscriptions):
-            return
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
-        self.live, self._video = {}, {name: deque(maxlen=_VIDEO) for name in CAMERAS}
-        if not wanted:
-            return
-        for name in CAMERAS:
-            for stream, take in self._streams.items():
-                row = topic(f"{name}/{stream}")
-                subscription = self._node.create_subscription(
-                    message_type(row), row.name, lambda m, name=name, take=take: take(name, m), QOS[row.qos]
-                )
-                self._subscriptions.append(subscription)
+    def subscribe(self, watched: bool, calibrating: bool = False) -> None:
+        """To what somebody looks at; a session's pictures are there while it is open (`calibrating`)."""
+        for stream, (take, kept) in self._streams.items():
+            wanted = watched and (calibrating or stream != _SESSION)
+            if wanted == (stream in self._subscriptions):
+                continue
+            for subscription in self._subscriptions.pop(stream, ()):
+                self._node.destroy_subscription(subscription)
+            kept.clear()
+            if wanted:
+                self._subscriptions[stream] = [self._open(name, stream, take) for name in CAMERAS]
+
+    def _open(self, name: str, stream: str, take: Callable[[str, Image], None]) -> Any:
+        row = topic(f"{name}/{stream}")
+        return self._node.create_subscription(message_type(row), row.name, lambda m: take(name, m), QOS[row.qos])
 
     def _take_live(self, name: str, message: Image) -> None:
-        self.live[name] = (convert.time_ns(message.header.stamp), convert.image(message))
+        self._live[name] = (convert.time_ns(message.header.stamp), convert.image(message))
+
+    def _take_session(self, name: str, message: Image) -> None:
+        self.session[name] = convert.image(message)
 
     def _take_predicted(self, name: str, message: Image) -> None:
         frames, stamp_ns = self._video[name], convert.time_ns(message.header.stamp)
@@ -108,7 +123,7 @@ class Cameras:
         for name, frames in self._video.items():
             shown = [frame for frame in frames if frame[0] >= waiting_ns]
             if shown:
-                now = self.live[name][0] if name in self.live else shown[-1][0]
+                now = self._live[name][0] if name in self._live else shown[-1][0]
                 if waiting_ns:
                     now = waiting_ns + time.monotonic_ns() % (shown[-1][0] - waiting_ns + _PAUSE_NS)
                 chosen[name] = min(shown, key=lambda frame: abs(frame[0] - now))[1]
@@ -135,6 +150,29 @@ class Newest:
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)
+
+
+def in_session(message: CalibrationState | None) -> bool:
+    """Whether a calibration session is open."""
+    return message is not None and message.phase != CalibrationPhase.IDLE
+
+
+def calibration(message: CalibrationState | None, pictures: Mapping[str, ImageArray]) -> Calibration | None:
+    """What the page shows of the session that is open; of the pictures those of its own cameras."""
+    if message is None or not in_session(message):
+        return None
+    return Calibration(
+        phase=CalibrationPhase(message.phase),
+        what=message.what,
+        devices=tuple(message.devices),
+        samples=message.samples,
+        auto=message.auto_capture,
+        pose=message.pose,
+        poses=message.poses,
+        show_next=message.show_next,
+        message=message.message,
+        pictures={view.camera: pictures[view.camera] for view in message.views if view.camera in pictures},
+    )
 
 
 def recorder(message: RecorderState | None) -> Recorder | None:

@@ -31,7 +31,18 @@ from kinema.streams import Level, Stream
 from kinema.urdf import urdf
 from kinema_ros import convert
 from kinema_ros.node import Node, Parameter, spin
-from monitor.graph import PARAMETERS, PERIOD, Buttons, Cameras, Newest, ghosts, recorder, token
+from monitor.graph import (
+    PARAMETERS,
+    PERIOD,
+    Buttons,
+    Cameras,
+    Newest,
+    calibration,
+    ghosts,
+    in_session,
+    recorder,
+    token,
+)
 
 _LATELY = 1.5  # [s] for which a comparison of imagination and reality is shown
 _FIELDS = (
@@ -83,6 +94,7 @@ class MonitorNode(Node):
         self.get_logger().info(f"the monitor page is on {self._page.url}")
         self._cameras = Cameras(self, predicted=True)
         self._recorder = Newest(self, "recorder/state")
+        self._calibration = Newest(self, "calibration/state")
         self._heard: dict[str, Any] = {}
         self._paths: dict[str, Array] = {}
         self._streams: dict[str, Stream] = {
@@ -105,7 +117,7 @@ class MonitorNode(Node):
     def cleanup(self) -> None:
         if cameras := self.__dict__.pop("_cameras", None):
             cameras.subscribe(False)
-        for name in ("_recorder", "_proposal", "_page", "_buttons", "_decisions"):
+        for name in ("_recorder", "_calibration", "_proposal", "_page", "_buttons", "_decisions"):
             if part := self.__dict__.pop(name, None):
                 part.close()
 
@@ -164,12 +176,14 @@ class MonitorNode(Node):
             predicted=self._cameras.predicted(plan.t0_ns if plan else 0),
             planned=self._paths.get("planned_path"),
             divergence=self._divergence(now_ns),
+            calibration=calibration(self._calibration.fresh(now_ns), self._cameras.session),
             stale=tuple(n for n, stream in self._streams.items() if stream.health(now_ns).level == Level.STALE),
         )
 
     def _show(self) -> None:
-        self._cameras.subscribe(self._page.watched)
-        self._page.show(self._snapshot(time.monotonic_ns()))
+        now_ns = time.monotonic_ns()
+        self._cameras.subscribe(self._page.watched, in_session(self._calibration.fresh(now_ns)))
+        self._page.show(self._snapshot(now_ns))
 
 
 def main() -> None:

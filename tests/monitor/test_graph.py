@@ -1,0 +1,73 @@
+"""What the monitor's nodes share, on a node that only takes note of its subscriptions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("kinema_interfaces", reason="needs the built workspace")
+
+from kinema_interfaces.msg import CalibrationState, CalibrationView
+from monitor.graph import Cameras, calibration, in_session
+
+from kinema.calibration.session import Phase
+from kinema.topics import CAMERAS
+from kinema_ros.convert import ImageBuffer
+
+pytestmark = pytest.mark.ros
+
+
+class Listener:
+    """In a node's place: topics and what takes their messages."""
+
+    def __init__(self) -> None:
+        self.taking: dict[str, Any] = {}
+
+    def create_subscription(self, kind: type, name: str, take: Any, qos: Any) -> str:
+        self.taking[name] = take
+        return name
+
+    def destroy_subscription(self, name: str) -> None:
+        del self.taking[name]
+
+
+def picture(colour: int) -> Any:
+    return ImageBuffer("left_optical_frame").fill(np.full((4, 6, 3), colour, np.uint8), 10**9)
+
+
+def state(**fields: object) -> CalibrationState:
+    usual = {"phase": Phase.COLLECTING, "what": "intrinsics", "devices": ["left"], "samples": 2, "message": "sample 2"}
+    return CalibrationState(views=[CalibrationView(camera="left")], **{**usual, **fields})
+
+
+def test_pictures_of_a_session_are_subscribed_to_while_it_is_open_and_somebody_looks():
+    node = Listener()
+    cameras = Cameras(node, predicted=True)  # type: ignore[arg-type]
+    cameras.subscribe(False, calibrating=True)
+    assert not node.taking
+    cameras.subscribe(True)
+    usual = {f"{camera}/{stream}" for camera in CAMERAS for stream in ("image_raw", "predicted")}
+    assert node.taking.keys() == usual
+    node.taking["left/image_raw"](picture(10))
+    node.taking["left/predicted"](picture(20))
+    cameras.subscribe(True, calibrating=True)
+    assert node.taking.keys() == usual | {f"{camera}/calibration" for camera in CAMERAS}
+    node.taking["left/calibration"](picture(30))
+    assert cameras.session["left"].max() == 30
+    assert cameras.images["left"].max() == 10 and cameras.predicted()["left"].max() == 20, "what was seen stays"
+    cameras.subscribe(True)
+    assert node.taking.keys() == usual and not cameras.session
+    cameras.subscribe(False)
+    assert not node.taking and not cameras.images and not cameras.predicted()
+
+
+def test_a_page_is_told_of_an_open_session_with_the_pictures_of_its_own_cameras():
+    pictures = {camera: np.zeros((4, 6, 3), np.uint8) for camera in ("left", "right")}
+    assert not in_session(None) and calibration(None, pictures) is None, "nobody calibrates"
+    idle = state(phase=Phase.IDLE)
+    assert not in_session(idle) and calibration(idle, pictures) is None
+    assert in_session(state())
+    shown = calibration(state(auto_capture=True, pose=1, poses=4, show_next="nearer"), pictures)
+    assert shown is not None and shown.pictures.keys() == {"left"}, "right is of another session"
+    assert (shown.phase, shown.what, shown.devices, shown.samples) == (Phase.COLLECTING, "intrinsics", ("left",), 2)
+    assert (shown.auto, shown.pose, shown.poses, shown.show_next, shown.message) == (True, 1, 4, "nearer", "sample 2")
