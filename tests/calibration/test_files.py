@@ -1,9 +1,11 @@
 """Calibration files: what is read back is what was saved, and whatever is wrong is refused by file, key and remedy."""
 
 import datetime
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from kinema.calibration.files import (
     MAX_AGE,
+    PREVIOUS,
     CameraInfo,
     Jaw,
     Latencies,
@@ -214,6 +217,42 @@ def test_f22_a_huge_file_is_refused_unread(tmp_path):
     path.write_text("a" * 1_000_001)
     with pytest.raises(CalibrationError, match="larger than"):
         _load(path)
+
+
+def test_saves_at_one_moment_wait_for_each_other_and_none_is_lost(tmp_path):
+    path, savers, failed = tmp_path / "left.yaml", 6, []
+    ready = threading.Barrier(savers)
+
+    def saver(number: int) -> None:
+        try:
+            ready.wait()
+            for k in range(4):
+                save(path, _camera(samples=10 * number + k))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=saver, args=(number,)) for number in range(savers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    kept = [*previous(path).values(), path]
+    assert list(previous(path)) == list(range(1, 4 * savers)), "each has its number"
+    assert {_load(file).provenance.samples for file in kept} == {10 * n + k for n in range(savers) for k in range(4)}
+    assert {file.name for file in tmp_path.iterdir()} == {"left.yaml", PREVIOUS}, "nothing else is left"
+
+
+def test_a_save_waits_for_another_process(tmp_path):
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    saver = threading.Thread(target=save, args=(tmp_path / "left.yaml", _camera()))
+    saver.start()
+    saver.join(timeout=0.2)
+    assert saver.is_alive() and not (tmp_path / "left.yaml").exists()
+    os.close(other)
+    saver.join()
+    assert _load(tmp_path / "left.yaml").camera_name == "left"
 
 
 def test_every_previous_file_is_kept(tmp_path):

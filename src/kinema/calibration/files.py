@@ -3,12 +3,15 @@
 Cameras are ROS `camera_info` YAML (sensor_msgs/CameraInfo; camera_calibration_parsers) with one key more,
 `provenance`, that ROS readers pass over. Every other result is one small YAML file. A file that does not fit its
 schema, its device, its age or its quality raises CalibrationError and names the remedy (FAULTS F22, F23); saving never
-leaves a half-written file and keeps the one before (F24).
+leaves a half-written file and keeps the one before (F24). Who saves at the same moment as another waits for it.
 """
 
+import contextlib
 import datetime
+import fcntl
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, Self, TypeVar
 
@@ -482,6 +485,17 @@ def previous(path: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One saver at a time in a folder; those of other threads and processes wait."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
 def _keep(path: Path) -> None:
     """Give the file a second name among the previous ones; cut short after that, it is the file in force as well."""
     folder = path.parent / PREVIOUS
@@ -499,6 +513,7 @@ def save(path: Path, value: _File) -> None:
     The file that is replaced stays as `previous(path)`'s newest.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        _keep(path)
-    yaml_file.write(path, value)
+    with _alone(path.parent):
+        if path.exists():
+            _keep(path)
+        yaml_file.write(path, value)
