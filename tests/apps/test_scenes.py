@@ -20,7 +20,7 @@ from kinema.episodes.reader import find
 from kinema.episodes.shards import Shards
 from kinema.geometry import Pose, rotation_from_6d
 from kinema.policies import checkpoint, look_file
-from kinema.robots import ARMS, GRIPPER
+from kinema.robots import GRIPPER
 from kinema.training import scenes
 from kinema.virtual import objects, scenario
 from kinema.virtual.handheld import HandheldWorld
@@ -142,7 +142,7 @@ def test_a_thing_that_the_tool_has_taken_is_between_its_pads_and_the_caption_goe
         assert abs(across) < 1e-6 or np.linalg.norm(told.along) < 0.5
 
 
-@pytest.mark.parametrize("robot", [None, *sorted(ARMS)])
+@pytest.mark.parametrize("robot", [None, *app._ARMS])
 def test_the_tool_is_held_where_it_is_said_to_be(robot):
     drawn = scenario.draw("pick_and_place", "train", app.FIRST_SEED)
     world = HandheldWorld(drawn) if robot is None else World(drawn, robot)

@@ -66,6 +66,6 @@ def test_without_its_files_it_says_which_to_put_where(tmp_path):
 
 
 def test_configuration_survives_json():
-    for config in (VideoPolicyConfig.full(), VideoPolicyConfig.small()):
+    for config in (VideoPolicyConfig.full(), VideoPolicyConfig.medium(), VideoPolicyConfig.small()):
         assert VideoPolicyConfig.model_validate_json(config.model_dump_json()) == config
     assert VaeConfig().source == SvdConfig().source

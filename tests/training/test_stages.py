@@ -1,4 +1,4 @@
-"""Every recipe names a network that there is, at either size, with that stage and something to learn in it."""
+"""Every recipe names a network that there is, at every size, with that stage and something to learn in it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from kinema.training import stages
 @pytest.fixture(scope="module")
 def networks() -> dict:
     """Each kind in each size, without memory for its weights."""
-    sizes = {"small": (128, 96), "full": (256, 256)}
+    sizes = {"small": (128, 96), "medium": (128, 96), "full": (256, 256)}
     with torch.device("meta"):
         return {key: stages.fresh(*key, None, 3, sizes[key[1]]) for key in {key[:2] for key in stages.RECIPES}}
 

@@ -27,7 +27,7 @@ from kinema.apps.cli import positive
 from kinema.apps.console import console
 from kinema.chunk import Image
 from kinema.geometry import Array, Pose, rotation_6d, so3_exp
-from kinema.robots import ARMS, GRIPPER
+from kinema.robots import GRIPPER
 from kinema.topics import CAMERAS
 from kinema.training import scenes
 from kinema.training.scenes import Scenes
@@ -47,6 +47,7 @@ FIRST_SEED = 3_000_000  # demonstrations and evaluation have others
 _RENDERED = (256, 192)  # [px], then scaled
 _ELSEWHERE = 0.6  # [-] of the scenes whose table, room and light no demonstration shows
 _HANDHELD = 0.4  # [-] of the scenes; in the others an arm holds the gripper
+_ARMS = ("ur5e", "xarm7")
 _UPSIDE_DOWN = np.diag([1.0, -1.0, -1.0])
 _DOWN = T_BASE_TCP_START.rotation
 _REACH = ((0.30, 0.64), (-0.28, 0.28), (0.04, 0.42))  # [m] where the tool may be
@@ -211,7 +212,7 @@ def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
     drawn, rng = scenario.draw(task, "train", seed), np.random.default_rng([seed, 5])
     if rng.random() < _ELSEWHERE:
         drawn = replace(drawn, background=_elsewhere(rng))
-    robot = None if rng.random() < _HANDHELD else sorted(ARMS)[rng.integers(len(ARMS))]
+    robot = None if rng.random() < _HANDHELD else _ARMS[rng.integers(len(_ARMS))]
     world = HandheldWorld(drawn, seed=seed) if robot is None else World(drawn, robot, seed=seed)
     standing = world.data.qpos.copy()
     eyes = CellRenderer(world.model, _RENDERED, noise.load().camera, seed)

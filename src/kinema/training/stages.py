@@ -44,6 +44,9 @@ RECIPES = {  # by kind, size and stage
     ("video_policy", "small", "video"): Recipe(2e-3, 16, 10_000),
     ("video_policy", "small", "action"): Recipe(1e-3, 32, 10_000),
     ("video_policy", "small", "joint"): Recipe(1e-3, 32, 10_000),
+    ("video_policy", "medium", "video"): Recipe(1e-3, 64, 20_000),
+    ("video_policy", "medium", "action"): Recipe(1e-3, 64, 20_000),
+    ("video_policy", "medium", "joint"): Recipe(1e-3, 64, 20_000),
     # rate, batch and steps of the paper (table 5), which shifts no images
     ("video_policy", "full", "video"): Recipe(1e-5, 32, 370_000, average=0.9999, shift=0.0),
     ("video_policy", "full", "action"): Recipe(1e-5, 32, 140_000, average=0.9999, shift=0.0),

@@ -1,4 +1,4 @@
-"""What a video policy is made of: one configuration for the full size and for a size that trains on a laptop.
+"""What a video policy is made of: one configuration for the full size, and for sizes that need no published weights.
 
 Image size and cameras are not here: they are the data set's, and stand in the checkpoint beside this.
 """
@@ -99,6 +99,7 @@ class FlatConfig:
 # The paper's 9 s for 30 guided steps on an A100 (appendix A.1) is 0.15 s a pass; the rest follows from that.
 _FULL_LATENCY = {"single": 0.2, "few:4": 0.7, "few:10": 1.6, "paper": 9.0}
 _SMALL_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 4.0}  # one thread, 128 x 96 pixels
+_MEDIUM_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 2.0}  # for a GPU; not measured on one yet
 
 
 class VideoPolicyConfig(pydantic.BaseModel):
@@ -159,6 +160,19 @@ class VideoPolicyConfig(pydantic.BaseModel):
     def full(cls) -> Self:
         """The paper's sizes, on Stable Video Diffusion; 256 x 256, 256 x 192 or 448 x 320 pixels."""
         return cls()
+
+    @classmethod
+    def medium(cls) -> Self:
+        """Trains on one GPU in half an hour, needs no download; around 128 x 96 pixels."""
+        return cls.small().model_copy(
+            update={
+                "codec": PatchesConfig(),
+                "unet": LeanConfig(channels=(128, 256, 384), heads=6, label=192),
+                "adapter": FlatConfig(channels=(4, 8, 16), features=256),
+                "action": ActionUNetConfig(channels=(128, 256), step=128, rejoin=True),
+                "latency": dict(_MEDIUM_LATENCY),
+            }
+        )
 
     @classmethod
     def small(cls) -> Self:
