@@ -53,11 +53,42 @@ def test_nothing_is_done_before_a_session_starts(verb):
         Session().capture(SAMPLE)
 
 
-@pytest.mark.parametrize("session", [collecting(), collecting().solve(solution())], ids=["COLLECTING", "SOLVED"])
+@pytest.mark.parametrize(
+    "session", [collecting(), collecting().solving(), collecting().solve(solution())], ids=lambda s: s.phase.name
+)
 def test_another_session_is_refused_naming_the_one_that_runs(session):
     with pytest.raises(CalibrationError) as refusal:
         session.start("intrinsics", ["left"], BOARD)
     assert f"the state is {session.phase.name} (hand_eye of gripper, 3 samples)" in str(refusal.value)
+
+
+def test_while_a_solver_is_at_work_all_but_cancel_is_refused_naming_that():
+    session = collecting().solving()
+    assert session.phase is Phase.SOLVING and len(session.samples) == 3
+    verbs = {
+        "captured": session.may_capture,
+        "undone": session.undo,
+        "solved": session.solving,
+        "accepted": session.may_accept,
+    }
+    for verb, call in verbs.items():
+        with pytest.raises(CalibrationError, match=rf"the state is SOLVING .*: nothing is {verb} until"):
+            call()
+    with pytest.raises(CalibrationError, match="SOLVING"):
+        session.start("dock", [], "")
+    assert session.cancel().phase is Phase.IDLE
+    assert session.solve(solution()).may_accept().files.keys() == {"T_tcp_gripper.yaml"}
+
+
+def test_a_solver_that_finds_nothing_leaves_the_samples():
+    session = collecting().solving().unsolved("parallel axes")
+    assert (session.phase, len(session.samples), session.message) == (Phase.COLLECTING, 3, "REFUSED: parallel axes")
+
+
+def test_cancelled_while_another_node_calibrates_says_that_this_one_goes_on():
+    session = Session().start("jaw", [], "").solving()
+    assert "jaw_tracker/calibrate_jaw was called already and may write its file" in session.cancel().message
+    assert "may write" not in Session().start("jaw", [], "").cancel().message
 
 
 def test_solving_twice_and_accepting_before_solving_are_refused():
@@ -158,7 +189,7 @@ def test_a_board_is_asked_for_only_where_one_is_shown():
                 assert Session().start(what, devices, "").board is None
 
 
-_VERBS = st.sampled_from(["start", "capture", "undo", "solve", "accept", "cancel"])
+_VERBS = st.sampled_from(["start", "capture", "undo", "solving", "unsolved", "solve", "accept", "cancel"])
 
 
 @given(st.lists(_VERBS, max_size=30))
@@ -169,6 +200,8 @@ def test_in_any_order_of_calls_each_is_done_or_refused_naming_the_state(verbs):
             "start": lambda s: s.start("hand_eye", ["gripper"], BOARD),
             "capture": lambda s: s.capture(SAMPLE),
             "undo": lambda s: s.undo(),
+            "solving": lambda s: s.solving(),
+            "unsolved": lambda s: s.unsolved("too few") if s.phase is Phase.SOLVING else s,
             "solve": lambda s: s.solve(solution()),
             "accept": lambda s: s.may_accept() and s.finish("saved"),
             "cancel": lambda s: s.cancel(),

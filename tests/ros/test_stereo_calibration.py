@@ -53,13 +53,17 @@ class Arm(Spun):
         self._wrench.publish(wrench_msg(stamp_ns, "tcp", wrench))
 
     def call(self, kind: type, name: str, **fields):
+        future = self.ask(kind, name, **fields)
+        self._wait_for(future.done, what=f"the answer of {name}")
+        return future.result()
+
+    def ask(self, kind: type, name: str, **fields):
+        """The answer's future."""
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, f"stereo_calibration/{name}")
             self._wait_for(self._clients[name].service_is_ready, what=name)
             time.sleep(0.5)  # for the server to discover the client too
-        future = self._clients[name].call_async(kind.Request(**fields))
-        self._wait_for(future.done, what=f"the answer of {name}")
-        return future.result()
+        return self._clients[name].call_async(kind.Request(**fields))
 
 
 @pytest.fixture
@@ -69,17 +73,41 @@ def arm(wait_for) -> Iterator[Arm]:
     value.close()
 
 
-def test_a_session_from_start_to_the_file_and_what_is_out_of_order_is_refused(arm, start, wait_for, tmp_path: Path):
-    from kinema_interfaces.srv import CaptureSample, SolveCalibration, StartCalibration, UndoSample
-    from std_srvs.srv import Trigger
-
+def calibrate(start, tmp_path: Path) -> Path:
+    """Start the node in a cell whose payload is not calibrated; the folder of its files."""
     folder, cell = tmp_path / "calibration", tmp_path / "cell.yaml"
     shutil.copytree(paths.root() / "calibration/virtual", folder, ignore=shutil.ignore_patterns("payload.yaml"))
     text = (paths.root() / "launch/cells/virtual.yaml").read_text()
     cell.write_text(text.replace("calibration: calibration/virtual", f"calibration: {folder}"))
     command = ["ros2", "run", "stereo_calibration", "stereo_calibration", "--ros-args", "-p", f"cell:={cell}"]
     start(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    return folder
 
+
+def test_while_the_solver_is_at_work_the_node_goes_on_and_cancel_ends_it(arm, start, wait_for, tmp_path: Path):
+    from kinema_interfaces.srv import CalibrationStatus, CaptureSample, SolveCalibration, StartCalibration
+    from std_srvs.srv import Trigger
+
+    calibrate(start, tmp_path)
+    assert arm.call(StartCalibration, "start_session", what="jaw").success
+    solution = arm.ask(SolveCalibration, "solve")  # waits 20 s for a jaw_tracker that is not there
+    wait_for(lambda: arm.states and arm.states[-1].phase == Phase.SOLVING, what="SOLVING on calibration/state")
+    assert arm.call(CalibrationStatus, "status").state.phase == Phase.SOLVING
+    for kind, name in ((CaptureSample, "capture_sample"), (Trigger, "accept"), (SolveCalibration, "solve")):
+        answer = arm.call(kind, name)
+        assert not answer.success and "the state is SOLVING" in answer.message
+    assert not solution.done()
+    assert arm.call(Trigger, "cancel").success
+    wait_for(solution.done, what="the answer of the solve that was cancelled")
+    assert not solution.result().success and "cancelled" in solution.result().message
+    assert arm.call(StartCalibration, "start_session", what="payload").success, "the next session does not wait"
+
+
+def test_a_session_from_start_to_the_file_and_what_is_out_of_order_is_refused(arm, start, wait_for, tmp_path: Path):
+    from kinema_interfaces.srv import CaptureSample, SolveCalibration, StartCalibration, UndoSample
+    from std_srvs.srv import Trigger
+
+    folder = calibrate(start, tmp_path)
     answer = arm.call(CaptureSample, "capture_sample")
     assert not answer.success and "the state is IDLE" in answer.message
     assert arm.call(StartCalibration, "start_session", what="payload").success

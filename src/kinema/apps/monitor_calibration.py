@@ -9,6 +9,7 @@ from kinema.chunk import Image
 
 _LOOKS = {
     Phase.COLLECTING: ("#1c6fb5", "samples are collected"),
+    Phase.SOLVING: ("#5c6370", "the solver is at work; cancel ends it"),
     Phase.SOLVED: ("#2b8a3e", "solved: accept it, capture more, or cancel"),
 }
 

@@ -1,9 +1,12 @@
-"""What a calibration session may do when: IDLE, COLLECTING, SOLVED. Pure.
+"""What a calibration session may do when: IDLE, COLLECTING, SOLVING, SOLVED. Pure.
 
-    IDLE -- start --> COLLECTING -- solve --> SOLVED -- accept --> IDLE
-                       ^      |                 |
-                       |      +---- cancel -----+--> IDLE
-                       +---- capture, undo -----+
+    IDLE -- start --> COLLECTING -- solving --> SOLVING -- solve --> SOLVED -- accept --> IDLE
+                       ^  ^   |                  |   |                |
+                       |  |   +----- cancel -----+---|----------------+--> IDLE
+                       |  +------- unsolved ---------+                |
+                       +----------------- capture, undo --------------+
+
+Whoever solves at once goes without SOLVING.
 
 One session at a time. Every refusal is a CalibrationError that names the state and what is allowed. Samples are
 numbered from 1 in the order in which they stand; solvers name outliers by these numbers.
@@ -37,6 +40,7 @@ class Phase(enum.IntEnum):
     IDLE = 0
     COLLECTING = 1
     SOLVED = 2
+    SOLVING = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +263,7 @@ class Session:
 
     def may_capture(self) -> None:
         """Raises CalibrationError naming the state."""
-        self._running("captured")
+        self._settled("captured")
         if not self.kind.needs:
             raise CalibrationError(f"{self._state()}: {self.kind.service} takes its samples itself; {self.kind.how}")
         if self.what == "verify" and "corners" not in self.needs and self.corner is None:
@@ -278,7 +282,7 @@ class Session:
 
     def undo(self, number: int = 0) -> "Session":
         """Without the sample of this number, 0 the last one; those after it move up by one."""
-        self._running("undone")
+        self._settled("undone")
         count = len(self.samples)
         if not 0 <= number <= count or count == 0:
             allowed = f"allowed: 1..{count}, 0 the last" if count else "there is none"
@@ -288,15 +292,25 @@ class Session:
 
     def may_solve(self) -> None:
         """Raises CalibrationError naming the state."""
-        self._running("solved")
+        self._settled("solved")
         if self.phase is Phase.SOLVED:
             raise CalibrationError(f"{self._state()}: accept it, capture more, undo some, or cancel")
         if not self.samples and self.kind.needs:
             raise CalibrationError(f"{self._state()}: there is nothing to solve; {self.kind.how}")
 
+    def solving(self) -> "Session":
+        """A solver is at work; until it ends nothing but `cancel` changes the session."""
+        self.may_solve()
+        return replace(self, phase=Phase.SOLVING, message=f"{self.what} is being solved; cancel ends it")
+
+    def unsolved(self, why: str) -> "Session":
+        """The solver has found nothing."""
+        return replace(self, phase=Phase.COLLECTING).refused(why)
+
     def solve(self, solution: Solution) -> "Session":
         """Take note of what a solver found; where that is not good enough, more samples may make it so."""
-        self.may_solve()
+        if self.phase is not Phase.SOLVING:
+            self.may_solve()
         if not solution.files:
             return replace(self, phase=Phase.SOLVED, solution=solution, message=f"{solution.report}\naccept ends it")
         verdict = f"NOT ACCEPTABLE, {why}" if (why := solution.unusable) else "accept it, or capture more"
@@ -304,6 +318,8 @@ class Session:
 
     def may_accept(self) -> Solution:
         """What is to be saved; raises CalibrationError naming the state, or why it is not good enough."""
+        if self.phase is Phase.SOLVING:
+            self._settled("accepted")
         if self.solution is None:
             raise CalibrationError(f"{self._state()}: there is no result to accept; solve first")
         if why := self.solution.unusable:
@@ -320,8 +336,10 @@ class Session:
     def cancel(self) -> "Session":
         """Throw the samples away; nothing is saved."""
         self._running("cancelled")
+        service = self.kind.service if self.phase is Phase.SOLVING else ""
+        goes_on = f"; {service} was called already and may write its file" if service else ""
         return Session(
-            message=f"{self.what} of {', '.join(self.devices)} is cancelled, {len(self.samples)} samples gone"
+            message=f"{self.what} of {', '.join(self.devices)} is cancelled, {len(self.samples)} samples gone{goes_on}"
         )
 
     def tell(self, message: str) -> "Session":
@@ -338,6 +356,11 @@ class Session:
     def _running(self, verb: str) -> None:
         if self.phase is Phase.IDLE:
             raise CalibrationError(f"{self._state()}: nothing is there to be {verb}; call start_session")
+
+    def _settled(self, verb: str) -> None:
+        self._running(verb)
+        if self.phase is Phase.SOLVING:
+            raise CalibrationError(f"{self._state()}: nothing is {verb} until the solver is through; wait, or cancel")
 
     def _state(self) -> str:
         if self.phase is Phase.IDLE:

@@ -1,8 +1,10 @@
 """Calls of other nodes' services from within a callback: the answer is waited for.
 
-They go through a node and an executor of their own, for the one that called back is busy with that callback.
+They go through a node and an executor of their own, for the one that called back is busy with that callback. One call
+at a time: who calls from another thread waits.
 """
 
+import threading
 import time
 from typing import Any
 
@@ -25,9 +27,14 @@ class Calls:
         self._executor = EventsExecutor()
         self._executor.add_node(self._node)
         self._clients: dict[str, Client] = {}
+        self._busy = threading.Lock()
 
     def call(self, kind: type, name: str, timeout: float, **fields: Any) -> str:
         """The message of a service's answer; raises DeviceError when it says no, or nothing within `timeout` [s]."""
+        with self._busy:
+            return self._call(kind, name, timeout, fields)
+
+    def _call(self, kind: type, name: str, timeout: float, fields: dict[str, Any]) -> str:
         deadline = time.monotonic() + timeout
         if name not in self._clients:
             self._clients[name] = self._node.create_client(kind, name)

@@ -4,8 +4,8 @@
 
 What is done when is `kinema.calibration.session`'s; `calibration/state` and the pictures on `<camera>/calibration` show
 it live. Samples are captured by service, by themselves (`~/auto_capture`), or at poses that the arm takes by itself
-(`~/pose_arm`): these go through the executor, as every motion. The jaw and the load cell are calibrated by their own
-nodes' services, which a session of them calls.
+(`~/pose_arm`): these go through the executor, as every motion. The solver runs in a thread, `~/solve` answers when it
+is through. The jaw and the load cell are calibrated by their own nodes' services, which a session of them calls.
 """
 
 import datetime
@@ -26,12 +26,13 @@ from kinema_interfaces.srv import (
 from std_srvs.srv import SetBool, Trigger
 
 from kinema import cell_file
+from kinema.calibration.attempt import Attempt
 from kinema.calibration.boards import DEFAULT, Board
 from kinema.calibration.files import save
 from kinema.calibration.outline import Sight
 from kinema.calibration.progress import NONE, progress
 from kinema.calibration.senses import Senses, looks_through, ring
-from kinema.calibration.session import Sample, Session
+from kinema.calibration.session import Phase, Sample, Session, Solution
 from kinema.calibration.solving import Setting, setting, sight, solve
 from kinema.clock import now_ns
 from kinema.errors import CalibrationError, KinemaError
@@ -44,6 +45,7 @@ from stereo_calibration.arm import ArmPoses
 from stereo_calibration.calls import Calls
 from stereo_calibration.ears import Ears
 from stereo_calibration.eyes import Eyes, Hint
+from stereo_calibration.late import Answer, LateService
 from stereo_calibration.messages import fill, state_msg, view_msg
 
 _POLL = 0.1  # [s] between two looks at what came, and at the arm
@@ -54,6 +56,14 @@ def _outlines(known: Sight, gripper: GripperModel, senses: Senses, size: tuple[i
     """Of the gripper where the arm says that it is now, in a picture of this size."""
     T_base_tcp = senses.T_base_tcp
     return known.gripper(gripper, T_base_tcp, senses.width, size) if T_base_tcp else []
+
+
+def _solve_there(calls: Calls, session: Session) -> str:
+    """Another node calibrates what is its own, and writes it; a cell without a load ends the loads. Its answer."""
+    service, kept = session.kind.service, len(session.samples)
+    if session.what == "load_cell":
+        return calls.call(CalibrateLoadCell, service, _NODES_ANSWER, last=True, keep=kept)
+    return calls.call(Trigger, service, _NODES_ANSWER)
 
 
 class CalibrationNode(Node):
@@ -81,7 +91,10 @@ class CalibrationNode(Node):
         self._timed: set[str] = set()  # whose latency was accepted since
         self._auto = False
         self._told, self._progress = self._session, NONE  # the session that the progress is of
+        self._attempt: Attempt[Solution | str] | None = None  # a solution, or what another node has answered
+        self._asked: Answer | None = None  # to whom it is told
         self._calls = Calls(self.get_name(), self.get_namespace())
+        self._solver_calls = Calls(f"{self.get_name()}_solver", self.get_namespace())
         speed = self.value("arm_speed"), self.value("arm_turn")
         self._arm = ArmPoses(self.value("robot"), self._cell.control.limits, speed, self._calls)
         self._eyes = Eyes({camera: self.outlet(f"{camera}/calibration") for camera in CAMERAS})
@@ -90,7 +103,7 @@ class CalibrationNode(Node):
         self._answer(StartCalibration, "~/start_session", self._start)
         self._answer(CaptureSample, "~/capture_sample", self._capture)
         self._answer(UndoSample, "~/undo_sample", self._undo_sample)
-        self._answer(SolveCalibration, "~/solve", self._solve)
+        self._solve_service = LateService(self, SolveCalibration, "~/solve", self._solve)
         self._answer(Trigger, "~/accept", self._accept)
         self._answer(Trigger, "~/cancel", self._cancel)
         self._answer(SetBool, "~/auto_capture", self._auto_capture)
@@ -108,7 +121,8 @@ class CalibrationNode(Node):
             self._leave_tour()
 
     def cleanup(self) -> None:
-        for name in ("_ears", "_calls"):
+        self._forget("the node is cleaned up")
+        for name in ("_solve_service", "_ears", "_calls", "_solver_calls"):
             if opened := self.__dict__.pop(name, None):
                 opened.close()
 
@@ -174,26 +188,50 @@ class CalibrationNode(Node):
         self._session = self._session.undo(request.number)
         return self._session.message
 
-    def _solve(self, request: SolveCalibration.Request, response: SolveCalibration.Response) -> str:
-        self._session.may_solve()
-        if self._session.kind.service:
-            return self._solve_there()
-        solution = solve(self._session, self._setting())
-        self._auto = False  # one more sample would take the result back
+    def _solve(self, request: SolveCalibration.Request, answer: Answer) -> None:
+        """Set the solver to work; `_solved` answers."""
+        session, place = self._session, self._setting()
+        try:
+            self._session = session.solving()
+        except KinemaError as error:
+            self._session = session.refused(str(error))
+            self._refuse_solution(answer, str(error))
+            return
         self._leave_tour()
-        self._session = self._session.solve(solution)
-        fill(response, solution)
-        return self._session.message
+        here = functools.partial(solve, session, place)
+        there = functools.partial(_solve_there, self._solver_calls, session)
+        self._asked, self._attempt = answer, Attempt(there if session.kind.service else here)
 
-    def _solve_there(self) -> str:
-        """Another node calibrates what is its own, and writes it; a cell without a load ends the loads."""
-        service, kept = self._session.kind.service, len(self._session.samples)
-        if self._session.what == "load_cell":
-            answer = self._calls.call(CalibrateLoadCell, service, _NODES_ANSWER, last=True, keep=kept)
+    def _solved(self) -> None:
+        """Once the solver is through, tell whoever asked what it has found."""
+        attempt, answer = self._attempt, self._asked
+        if attempt is None or answer is None or not attempt.over:
+            return
+        self._attempt = self._asked = None
+        try:
+            found = attempt.result()
+        except KinemaError as error:
+            self._session = self._session.unsolved(str(error))
+            self._refuse_solution(answer, str(error))
+            return
+        if isinstance(found, Solution):
+            self._auto = False  # one more sample would take the result back
+            self._session = self._session.solve(found)
+            fill(answer.response, found)
         else:
-            answer = self._calls.call(Trigger, service, _NODES_ANSWER)
-        self._end(self._session.finish(answer))
-        return answer
+            self._end(self._session.finish(found))
+        answer.give(self._session.message)
+
+    def _forget(self, why: str) -> None:
+        """The solver may go on; nobody looks at what it finds."""
+        answer = self.__dict__.get("_asked")
+        self._attempt = self._asked = None
+        if answer is not None:
+            self._refuse_solution(answer, why)
+
+    def _refuse_solution(self, answer: Answer, why: str) -> None:
+        self.get_logger().warning(f"~/solve refused: {why}")
+        answer.refuse(why)
 
     def _accept(self, request: Trigger.Request, response: Trigger.Response) -> str:
         solution, folder = self._session.may_accept(), self._cell.calibration_folder
@@ -213,6 +251,7 @@ class CalibrationNode(Node):
 
     def _cancel(self, request: Trigger.Request, response: Trigger.Response) -> str:
         self._end(self._session.cancel())
+        self._forget("the session was cancelled before the solver was through")
         return self._session.message
 
     def _status(self, request: CalibrationStatus.Request, response: CalibrationStatus.Response) -> str:
@@ -233,6 +272,8 @@ class CalibrationNode(Node):
 
     def _auto_capture(self, request: SetBool.Request, response: SetBool.Response) -> str:
         kind = self._session.kind
+        if request.data:
+            self._session.may_capture()
         if request.data and "corners" not in kind.needs:
             raise CalibrationError(f"samples of {self._session.what} don't take themselves; {kind.how}")
         self._auto = request.data
@@ -242,6 +283,7 @@ class CalibrationNode(Node):
         session, senses = self._session, self._senses
         if request.poses == 0:
             return self._arm.end()
+        session.may_capture()
         self._hear()
         look = senses.seen(session.devices[0]) if senses and session.kind.about == "view" else None
         resting = senses.resting(now_ns()) if senses else None
@@ -259,9 +301,10 @@ class CalibrationNode(Node):
             self._leave_tour()
 
     def _poll(self) -> None:
+        self._solved()
         if self._senses is None:
             return
-        news = self._hear()
+        news, auto = self._hear(), self._auto and self._session.phase is not Phase.SOLVING
         try:
             pose = self._arm.lead(self._ears.executor, self._senses.resting(now_ns()))
         except KinemaError as error:
@@ -270,7 +313,7 @@ class CalibrationNode(Node):
             return
         if pose is not None:
             self._take_quietly(f"pose {pose}: ")
-        elif self._auto and news and not self._senses.not_yet(self._session.samples):
+        elif auto and news and not self._senses.not_yet(self._session.samples):
             self._take_quietly()
 
     def _hear(self) -> bool:
