@@ -24,6 +24,7 @@ from kinema.calibration.files import (
     load,
     previous,
     save,
+    save_all,
 )
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose
@@ -241,6 +242,15 @@ def test_saves_at_one_moment_wait_for_each_other_and_none_is_lost(tmp_path):
     assert list(previous(path)) == list(range(1, 4 * savers)), "each has its number"
     assert {_load(file).provenance.samples for file in kept} == {10 * n + k for n in range(savers) for k in range(4)}
     assert {file.name for file in tmp_path.iterdir()} == {"left.yaml", PREVIOUS}, "nothing else is left"
+
+
+def test_files_are_saved_together_and_each_one_that_is_replaced_is_kept(tmp_path):
+    folder = tmp_path / "made" / "anew"
+    save_all(folder, {"left.yaml": _camera(samples=1)})
+    save_all(folder, {"left.yaml": _camera(samples=2), "right.yaml": _camera(samples=3)})
+    assert [_load(folder / name).provenance.samples for name in ("left.yaml", "right.yaml")] == [2, 3]
+    assert [_load(kept).provenance.samples for kept in previous(folder / "left.yaml").values()] == [1]
+    assert not previous(folder / "right.yaml")
 
 
 def test_a_save_waits_for_another_process(tmp_path):

@@ -18,8 +18,8 @@ from kinema.apps.calibration import add_cell
 from kinema.apps.console import console
 from kinema.calibration import jaw, load_cell
 from kinema.calibration.boards import DEFAULT
-from kinema.calibration.bundle import GRIPPER_CAMERA, JAW, LOAD_CELL, CalibrationFile, faults
-from kinema.calibration.files import Transform, save
+from kinema.calibration.bundle import GRIPPER_CAMERA, JAW, LOAD_CELL, faults
+from kinema.calibration.files import Transform, save, save_all
 from kinema.calibration.senses import Senses, looks_through
 from kinema.calibration.session import Session
 from kinema.calibration.solving import Setting, setting, solve
@@ -63,7 +63,7 @@ def _session(what: str, devices: tuple[str, ...], bench: Bench, place: Setting) 
         session = session.capture(senses.sample(now_ns))
     session = session.solve(solve(session, place))
     solution = session.may_accept()
-    _save(place.folder, dict(solution.files))
+    save_all(place.folder, solution.files)
     return Held(what, session.devices, len(session.samples), solution.report, tuple(solution.files))
 
 
@@ -73,7 +73,7 @@ def _jaw(bench: Bench, place: Setting, cell: Cell) -> Held:
     finder = TagFinder(_TAGS.dictionary, camera)
     seen = [finder.find(image) for image in bench.jaw_pictures(cell.image_size)]
     found = jaw.calibrate(seen, camera, mount.pose, _TAGS, place.serial("jaw"), place.today)
-    _save(place.folder, {JAW.file: found})
+    save(place.folder / JAW.file, found)
     return Held("jaw", ("jaw",), len(seen), f"the tags agree within {1e3 * found.provenance.rms:.2f} mm", (JAW.file,))
 
 
@@ -83,14 +83,9 @@ def _load_cell(bench: Bench, place: Setting) -> Held:
     points = [load_cell.load_point(load_cell.newtons(g), row) for g, row in zip(_GRAMS, readings, strict=True)]
     noise = max(float(np.std(row)) for row in readings)
     found = load_cell.calibrate(points, "count", _CAPACITY, place.serial("load_cell"), place.today, noise)
-    _save(place.folder, {LOAD_CELL.file: found})
+    save(place.folder / LOAD_CELL.file, found)
     report = f"off the line by {found.provenance.rms:.3f} N"
     return Held("load_cell", ("load_cell",), len(points), report, (LOAD_CELL.file,))
-
-
-def _save(folder: Path, files: dict[str, CalibrationFile]) -> None:
-    for name, value in files.items():
-        save(folder / name, value)
 
 
 def rehearse(bench: Bench, cell: Cell, today: datetime.date) -> Iterator[Held]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kinema import paths
 from kinema.calibration.bundle import FRAMES, LATENCY, LOAD_CELL, PAYLOAD, SIDE_CAMERAS, STEREO, CalibrationFile
-from kinema.calibration.files import Jaw, JawTag, Latencies, Latency, Payload, Transform, load, save
+from kinema.calibration.files import Jaw, JawTag, Latencies, Latency, Payload, Transform, load, save_all
 from kinema.errors import CalibrationError
 from kinema.robots import GRIPPER
 from kinema.virtual import load_cell
@@ -69,11 +69,9 @@ def _up_to_date(path: Path, wanted: CalibrationFile) -> bool:
 
 def export(folder: Path) -> Mapping[str, bool]:
     """Write what is not up to date; returns for each file whether it was written."""
-    written = {}
-    for name, wanted in virtual_calibration().items():
-        written[name] = not _up_to_date(folder / name, wanted)
-        if written[name]:
-            save(folder / name, wanted)
+    files = virtual_calibration()
+    written = {name: not _up_to_date(folder / name, wanted) for name, wanted in files.items()}
+    save_all(folder, {name: wanted for name, wanted in files.items() if written[name]})
     return written
 
 

@@ -11,7 +11,7 @@ import datetime
 import fcntl
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self, TypeVar
 
@@ -512,8 +512,14 @@ def save(path: Path, value: _File) -> None:
 
     The file that is replaced stays as `previous(path)`'s newest.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.parent):
-        if path.exists():
-            _keep(path)
-        yaml_file.write(path, value)
+    save_all(path.parent, {path.name: value})
+
+
+def save_all(folder: Path, files: Mapping[str, _File]) -> None:
+    """`save` each under its name, one after the other; nobody else's come between them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        for name, value in files.items():
+            if (folder / name).exists():
+                _keep(folder / name)
+            yaml_file.write(folder / name, value)

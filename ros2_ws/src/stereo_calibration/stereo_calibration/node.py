@@ -28,7 +28,7 @@ from std_srvs.srv import SetBool, Trigger
 from kinema import cell_file
 from kinema.calibration.attempt import Attempt
 from kinema.calibration.boards import DEFAULT, Board
-from kinema.calibration.files import save
+from kinema.calibration.files import save_all
 from kinema.calibration.outline import Sight
 from kinema.calibration.progress import NONE, progress
 from kinema.calibration.senses import Senses, looks_through, ring
@@ -236,8 +236,7 @@ class CalibrationNode(Node):
     def _accept(self, request: Trigger.Request, response: Trigger.Response) -> str:
         solution, folder = self._session.may_accept(), self._cell.calibration_folder
         try:
-            for name, value in solution.files.items():
-                save(folder / name, value)
+            save_all(folder, solution.files)
         except OSError as error:
             raise CalibrationError(f"{error.filename or folder}: {error.strerror}; nothing else has changed") from error
         if self._session.what == "latency":
