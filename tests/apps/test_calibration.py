@@ -7,10 +7,12 @@ import pytest
 import yaml
 
 from kinema import cell_file, paths
-from kinema.apps import cli
-from kinema.calibration.bundle import ALL
+from kinema.apps import cli, launch_plan
+from kinema.apps.calibration import serials
+from kinema.calibration.bundle import ALL, fault, stuck
 from kinema.calibration.compare import changes, meaning
-from kinema.calibration.files import CameraInfo, Latencies, Transform, load, save
+from kinema.calibration.files import CameraInfo, Latencies, Transform, load, previous, save, save_all
+from kinema.errors import CalibrationError
 from kinema.geometry import Pose
 
 VIRTUAL = paths.root() / "calibration" / "virtual"
@@ -106,6 +108,70 @@ def test_the_file_of_another_device_is_not_rolled_back_to(capsys, cell, folder):
     save(path, good)
     code, told = _kinema(capsys, cell, "rollback", "T_base_left.yaml")
     assert code == 2 and "provenance.serial is 'ANOTHER'" in told and load(path, Transform, remedy="") == good
+
+
+def _replaced(cell, camera, serial):
+    """The camera in the cell file is another one now."""
+    content = yaml.safe_load(cell.read_text())
+    content["devices"]["cameras"][camera]["serial"] = serial
+    cell.write_text(yaml.safe_dump(content))
+    return cell_file.load(cell)
+
+
+def test_after_a_camera_was_replaced_its_files_are_retired_and_an_override_lets_it_begin(capsys, cell, folder):
+    before = load(folder / "latency.yaml", Latencies, remedy="")
+    replaced = _replaced(cell, "left", "NEW-LEFT")
+    with pytest.raises(CalibrationError, match=r"no override lets it pass; .* `kinema calibration retire`"):
+        launch_plan.check_calibration(replaced, False, "a new camera")
+    code, told = _kinema(capsys, cell, "list")
+    assert code == 1 and f"kinema calibration retire --cell {cell}" in told
+
+    code, told = _kinema(capsys, cell, "retire")
+    assert code == 0 and "left.yaml: provenance.serial is 'VIRTUAL-LEFT', the device's is 'NEW-LEFT'" in told
+    gone = {"left.yaml", "T_base_left.yaml", "T_left_right.yaml"}
+    assert not any((folder / name).exists() for name in gone)
+    assert all(list(previous(folder / name)) == [1] for name in (*gone, "latency.yaml"))
+    assert {path.name for path in folder.glob("*.yaml")} == {path.name for path in VIRTUAL.glob("*.yaml")} - gone
+    after = load(folder / "latency.yaml", Latencies, remedy="")
+    assert after.devices == {name: row for name, row in before.devices.items() if name != "left"}
+    launch_plan.check_calibration(replaced, False, "a new camera")
+    with pytest.raises(CalibrationError, match=r"left\.yaml: cannot be read"):
+        launch_plan.check_calibration(replaced, False, "")
+
+    code, told = _kinema(capsys, cell, "retire")
+    assert code == 0 and "no file is broken, or of another device" in told
+    assert list(previous(folder / "left.yaml")) == [1], "nothing is left to do"
+
+
+def test_what_was_retired_by_mistake_is_rolled_back_to(capsys, cell, folder):
+    _replaced(cell, "left", "A-TYPO")
+    assert _kinema(capsys, cell, "retire")[0] == 0
+    cell_of = _replaced(cell, "left", "VIRTUAL-LEFT")
+    for name in ("left.yaml", "T_base_left.yaml", "T_left_right.yaml", "latency.yaml"):
+        assert _kinema(capsys, cell, "rollback", name)[0] == 0
+    launch_plan.check_calibration(cell_of, False, "")
+
+
+def test_broken_files_are_retired_and_old_or_bad_ones_stay(capsys, cell, folder):
+    for name in ("jaw.yaml", "latency.yaml"):
+        (folder / name).write_text("broken: [")
+    content = yaml.safe_load((folder / "left.yaml").read_text())
+    content["provenance"] |= {"origin": "measured", "date": "2020-01-01"}
+    (folder / "left.yaml").write_text(yaml.safe_dump(content))
+    assert _kinema(capsys, cell, "retire")[0] == 0
+    assert not (folder / "jaw.yaml").exists() and not (folder / "latency.yaml").exists()
+    assert (folder / "left.yaml").exists() and not previous(folder / "left.yaml")
+
+
+def test_a_session_s_files_replace_those_of_another_device_and_keep_them(cell, folder):
+    replaced = _replaced(cell, "left", "NEW-LEFT")
+    old = load(folder / "left.yaml", CameraInfo, remedy="")
+    new = old.model_copy(update={"provenance": old.provenance.model_copy(update={"serial": "NEW-LEFT"})})
+    devices = serials(replaced)
+    assert stuck(folder, ALL["left.yaml"], devices)
+    save_all(folder, {"left.yaml": new})
+    assert not fault(folder, ALL["left.yaml"], devices)
+    assert load(previous(folder / "left.yaml")[1], CameraInfo, remedy="") == old
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("kinema.apps.calibration_compare", "what differs between two of a file's versions, and what it means"),
     "rehearse": ("kinema.apps.calibration_rehearse", "calibrate the virtual cell from nothing, by its sensors alone"),
     "judge": ("kinema.apps.calibration_judge", "a calibration of the virtual cell beside the simulator's truth"),
+    "retire": ("kinema.apps.calibration_retire", "take files of replaced devices, and broken ones, out of force"),
     "rollback": ("kinema.apps.calibration_rollback", "make a previous file the one in force again"),
 }
 

@@ -8,7 +8,7 @@ from rich.table import Column, Table
 from kinema import cell_file
 from kinema.apps.calibration import add_cell, serials, version
 from kinema.apps.console import console
-from kinema.calibration.bundle import ALL, KINDS, LATENCY, LOAD_CELL, Kind, fault
+from kinema.calibration.bundle import ALL, KINDS, LATENCY, LOAD_CELL, Kind, fault, stuck
 from kinema.calibration.files import previous
 from kinema.errors import CalibrationError
 
@@ -47,4 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     out = console()
     out.print(table)
     out.print(f"{folder}: {wrong} of {len(needed)} files that the cell needs may not be used")
+    if any(stuck(folder, kind, devices) for kind in ALL.values()):
+        out.print(
+            "no override lets files pass that are broken, or of another device. Where a device was replaced:\n"
+            f"kinema calibration retire --cell {arguments.cell}",
+            highlight=False,
+            soft_wrap=True,
+        )
     return 1 if wrong else 0

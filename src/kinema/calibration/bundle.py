@@ -1,5 +1,6 @@
 """All calibration of one cell, loaded at once, so that activation refuses before anything moves (FAULTS F23)."""
 
+import contextlib
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ from kinema.calibration.files import (
     TagMap,
     Transform,
     load,
+    save,
+    set_aside,
 )
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose
 
 SIDE_CAMERAS = ("left", "right")
+_STUCK = "no override lets it pass; where the device was replaced, `kinema calibration retire` takes it out of force"
 GRIPPER_CAMERA = "gripper"
 
 CalibrationFile = CameraInfo | Transform | Jaw | ForceScale | Latencies | Payload | TagMap
@@ -217,6 +221,16 @@ def fault(
     folder: Path, kind: Kind, serials: Mapping[str, str], *, today: datetime.date | None = None, override: bool = False
 ) -> str:
     """What keeps one file from being used, '' when nothing does; a device without a serial number has any."""
+    reason = _refusal(folder, kind, serials, today, override)
+    return f"{reason}; {_STUCK}" if reason and stuck(folder, kind, serials) else reason
+
+
+def stuck(folder: Path, kind: Kind, serials: Mapping[str, str]) -> bool:
+    """Whether a file is refused with an override, too: it is broken, or of another device."""
+    return bool(_refusal(folder, kind, serials, None, override=True))
+
+
+def _refusal(folder: Path, kind: Kind, serials: Mapping[str, str], today: datetime.date | None, override: bool) -> str:
     if override and not (folder / kind.file).exists():
         return ""
     try:
@@ -227,6 +241,21 @@ def fault(
     except CalibrationError as error:
         return str(error)
     return ""
+
+
+def retire(folder: Path, kind: Kind, serials: Mapping[str, str]) -> None:
+    """Take a `stuck` file out of force, so that an override lets its device begin anew; it stays as a previous one.
+
+    Of the latencies only the rows of replaced devices go.
+    """
+    path = folder / kind.file
+    if kind is LATENCY:
+        with contextlib.suppress(CalibrationError):  # broken: all of it goes
+            known = load(path, Latencies, remedy=kind.remedy, override=True)
+            own = {name: row for name, row in known.devices.items() if serials.get(name, row.serial) == row.serial}
+            save(path, known.model_copy(update={"devices": own}))
+            return
+    set_aside(path)
 
 
 def faults(

@@ -507,6 +507,14 @@ def _keep(path: Path) -> None:
     yaml_file.sync_folder(folder)
 
 
+def set_aside(path: Path) -> None:
+    """Take a file out of force: it stays as `previous(path)`'s newest."""
+    with _alone(path.parent):
+        _keep(path)
+        path.unlink()
+        yaml_file.sync_folder(path.parent)
+
+
 def save(path: Path, value: _File) -> None:
     """Replace a calibration file: whenever this is cut short, `path` holds the old file or the new one, whole (F24).
 
