@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from kinema import paths
+from kinema import paths, records
 from kinema.apps.clients import CellClient, LoopClient
 from kinema.apps.telemetry import Telemetry
 from kinema.control.messages import Event, Order
@@ -114,6 +114,7 @@ class LoopRig(Rig):
 
     def __init__(self, folder: Path, start: Callable[..., subprocess.Popen], kind: CommandKind, robot: str) -> None:
         super().__init__(folder, kind, robot)
+        self._hurry_after_resets()
         self._start = start
         self.events: list[Event] = []
         self.node: LoopClient | None = None
@@ -164,6 +165,20 @@ class LoopRig(Rig):
     def restart(self) -> None:
         """A new cell in place of the closed one."""
         super().__init__(self.folder, self.kind, self.robot)
+        self._hurry_after_resets()
+
+    def _hurry_after_resets(self) -> None:
+        """A loop that clears its arm leaves that record unanswered and reads the next: nobody waits for the answer."""
+        server, cleared = self.cell.arm.server, False
+        receive = server.receive
+
+        def hurried(timeout: float = 0.0) -> bytes | None:
+            nonlocal cleared
+            packet = receive(0.0 if cleared else timeout)
+            cleared = packet is not None and np.frombuffer(packet, records.ARM_ANSWER)[0]["kind"] == records.RESET
+            return packet
+
+        server.receive = hurried
 
     def seen(self) -> Telemetry:
         """What the loop says of the newest tick that it answered."""

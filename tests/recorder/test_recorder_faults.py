@@ -33,7 +33,7 @@ def whole(folder: Path, sent: list[int]) -> None:
 
 
 def test_f25_a_disk_that_runs_low_ends_the_episode_in_order_and_refuses_the_next(small_disk, recorder):
-    running = recorder(folder=small_disk(60 << 20) / "episodes", compression="none", min_disk_gb=0.04)
+    running = recorder(folder=small_disk(34 << 20) / "episodes", compression="none", min_disk_gb=0.03)
     folder = running.start()
     running.saved(1)  # by itself
     facts = facts_file.load(folder)

@@ -23,14 +23,15 @@ pytestmark = pytest.mark.ros
 FILE = "recording/handheld_demo.launch.py"
 
 
-def test_demonstrations_begun_and_ended_by_two_squeezes_become_usable_episodes(launch, tmp_path):
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_demonstrations_begun_and_ended_by_two_squeezes_become_usable_episodes(launch, tmp_path, count):
     root = tmp_path / "episodes"
-    stack = launch(file=FILE, episodes=2, seed=2, episodes_dir=root, operator="anna", cue="off")
+    stack = launch(file=FILE, episodes=count, seed=2, episodes_dir=root, operator="anna", cue="off")
     assert stack.process.wait(timeout=900) == 0, stack.log.read_text()
     assert not [pid for pid in stack.pids() if os.path.exists(f"/proc/{pid}")], "an orphan survived"
     episodes = [Episode.open(folder) for folder in sorted(root.glob("*/*"))]
     good = [episode for episode in episodes if not episode.facts.rejected]
-    assert len(good) == 2, stack.log.read_text()
+    assert len(good) == count, stack.log.read_text()
     for episode in good:
         check(episode)
 
