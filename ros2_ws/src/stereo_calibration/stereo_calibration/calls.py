@@ -28,10 +28,12 @@ class Calls:
         self._executor.add_node(self._node)
         self._clients: dict[str, Client] = {}
         self._busy = threading.Lock()
+        self._closed = False
 
     def call(self, kind: type, name: str, timeout: float, **fields: Any) -> str:
         """The message of a service's answer; raises DeviceError when it says no, or nothing within `timeout` [s]."""
         with self._busy:
+            self._check_open()
             return self._call(kind, name, timeout, fields)
 
     def _call(self, kind: type, name: str, timeout: float, fields: dict[str, Any]) -> str:
@@ -50,10 +52,18 @@ class Calls:
         return answer.message
 
     def close(self) -> None:
-        self._executor.remove_node(self._node)
-        self._node.destroy_node()
+        """A call that still waits in another thread ends with DeviceError."""
+        self._closed = True
+        with self._busy:
+            self._executor.remove_node(self._node)
+            self._node.destroy_node()
 
     def _wait(self, deadline: float, otherwise: str) -> None:
+        self._check_open()
         if time.monotonic() > deadline:
             raise DeviceError(otherwise)
         self._executor.spin_once(timeout_sec=_SPIN)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError("the node that calls is closed")
