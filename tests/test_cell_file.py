@@ -114,6 +114,7 @@ def test_f22_an_unknown_key_is_refused_naming_file_key_and_the_allowed(tmp_path,
         (lambda c: c["control"].update(limits={"on_workspace": "wrap"}), ["on_workspace", "'clamp' or 'refuse'"]),
         (lambda c: c["control"].update(force={"step": True}), ["'control.force.step' is True", "number"]),
         (lambda c: c.update(robots=["virtual_ur6"]), ["'virtual_ur6' is not in the table", "virtual_xarm7"]),
+        (lambda c: c.update(robots=["virtual_ur10"]), ["'virtual_ur10' is not in the table", "virtual_xarm7"]),
         (lambda c: c["devices"].pop("arm"), ["robots holds 2 and devices.arm is missing"]),
         (
             lambda c: c["devices"]["tracker"].update(backend="tags"),

@@ -9,13 +9,13 @@ from hypothesis import given, strategies as st
 from kinema import robots
 from kinema.frames import LinkFrames
 from kinema.geometry import Pose
-from kinema.robots import ARMS, GRIPPER
+from kinema.robots import GRIPPER
 from kinema.urdf import urdf
 
 angles = st.lists(st.floats(-6.0, 6.0), min_size=7, max_size=7)
 
 
-@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize("name", ["ur5e", "xarm7"])
 @given(angles)
 def test_the_chain_ends_at_the_tcp(name, q):
     model = robots.arm(name)
@@ -30,7 +30,7 @@ def test_the_chain_ends_at_the_tcp(name, q):
     np.testing.assert_allclose(T.matrix, expected.matrix, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize("name", ["ur5e", "xarm7"])
 def test_parents_and_children_are_those_of_the_urdf(name):
     frames = LinkFrames(robots.arm(name))
     mine = {*zip(frames.parents, frames.children, strict=True), *((parent, child) for parent, child, _ in frames.fixed)}

@@ -8,7 +8,7 @@ import pytest
 from kinema import paths, robots, urdf
 from kinema.virtual import scenario, scene
 
-ROBOTS = pytest.mark.parametrize("robot", urdf.VIRTUAL_ROBOTS)
+ROBOTS = pytest.mark.parametrize("robot", robots.VIRTUAL_ROBOTS)
 
 
 @ROBOTS

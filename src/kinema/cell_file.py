@@ -18,7 +18,7 @@ from kinema import paths, yaml_file
 from kinema.cell_devices import ArmDevice, Devices, Section, XArmGripper
 from kinema.control.settings import ControlSettings
 from kinema.errors import ConfigError
-from kinema.robots import ARMS, GRIPPER
+from kinema.robots import ARMS, GRIPPER, VIRTUAL_ROBOTS
 from kinema.topics import CAMERAS
 
 VIRTUAL = paths.root() / "launch/cells/virtual.yaml"  # what commands without a robot run in
@@ -65,7 +65,7 @@ class Cell(Section):
     @pydantic.field_validator("robots")
     @classmethod
     def _in_the_table(cls, robots: tuple[str, ...]) -> tuple[str, ...]:
-        allowed = [*ARMS, *(f"virtual_{name}" for name in ARMS)]
+        allowed = [*ARMS, *VIRTUAL_ROBOTS]
         for robot in robots:
             if robot not in allowed:
                 raise ValueError(f"robot {robot!r} is not in the table; allowed: {', '.join(allowed)}")
@@ -87,12 +87,13 @@ class Cell(Section):
 
     def _robot_misfits(self) -> Iterator[str]:
         """Where the robots and the arm's backend don't agree."""
-        arm, prefix = self.devices.arm, "virtual_" if self.simulated else ""
+        arm = self.devices.arm
         if (arm is None) != (not self.robots):
             yield f"robots holds {len(self.robots)} and devices.arm is {'missing' if arm is None else 'given'}"
         if arm is None:
             return
-        drives = [f"{prefix}{name}" for name, row in ARMS.items() if arm.backend in ("virtual", row.backend)]
+        named = {name: ARMS[name.removeprefix("virtual_")] for name in (VIRTUAL_ROBOTS if self.simulated else ARMS)}
+        drives = [name for name, row in named.items() if arm.backend in ("virtual", row.backend)]
         for robot in self.robots:
             if robot not in drives:
                 kind = "simulated (it has a world)" if self.simulated else "real (it has no world)"

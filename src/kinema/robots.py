@@ -4,12 +4,15 @@ Everything that models a robot is made from here: the MJCF of the virtual cell, 
 of the control loop, the limits of the safety chain.
 
 Sources
-- UR5e: Universal Robots, "DH Parameters for calculations of kinematics and dynamics" (a, d, alpha, masses, centres of
-  mass) and the UR5e technical specification (ranges, speeds, payload, maximum torques).
+- UR3, UR5, UR10 of both generations: Universal Robots, "DH Parameters for calculations of kinematics and dynamics" (a,
+  d, alpha, masses, centres of mass), "Max. joint torques", and the technical specifications (ranges, speeds, payload).
+  The elbow can't turn further than half a turn, whatever its range. A UR3's last joint turns without end; here it has
+  the range of the others.
 - xArm 7: UFACTORY, "xArm User Manual", appendix on kinematic and dynamic parameters (standard DH, masses), joint
   ranges and speeds from its technical specifications; efforts from the published URDF.
 - Link inertias are those of solid cylinders along the link, because the tensors published for the two arms are not
-  given in one form; friction is a virtual-cell estimate, see `virtual/noise.yaml` for its source.
+  given in one form; friction is a virtual-cell estimate, see `virtual/noise.yaml` for its source. Radii, rotors,
+  friction and damping of the UR3 and UR10 sizes are the UR5e's, scaled by the size of the joint: nobody measured them.
 - Gripper: a parallel gripper with 85 mm stroke, the geometry of the handheld one; our own design.
 """
 
@@ -23,6 +26,7 @@ from kinema.geometry import Array, Pose
 
 _HALF = math.pi / 2
 _GRAVITY = 9.81  # [m/s^2]
+_E_SERIES, _CB3 = 0.002, 0.008  # [s] control cycles of UR's two generations of controllers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,11 @@ class Joint:
 class ArmModel:
     """One arm. `base_yaw` [rad] turns the DH base so that base_link's x points forward (REP-103).
 
-    `backend` names the driver of a real one, as cell files do.
+    backend  names the driver of a real one, as cell files do
+    home     [rad] (dof,) where a run begins: the tool at the dock of the virtual cell's handheld gripper, or as near to
+             it as the arm reaches with its elbow well bent
+    payload  [kg]; period [s] of the control cycle
+    virtual  whether the virtual cell holds one: its scenes are made for these
     """
 
     name: str
@@ -73,6 +81,7 @@ class ArmModel:
     home: tuple[float, ...]
     payload: float
     period: float
+    virtual: bool = False
 
     @property
     def dof(self) -> int:
@@ -155,36 +164,146 @@ def _joints(prefix_names: tuple[str, ...], **columns: tuple) -> tuple[Joint, ...
     )
 
 
-_UR5E = ArmModel(
-    name="ur5e",
-    backend="ur",
-    joints=_joints(
-        ("shoulder_pan_joint", "shoulder_lift_joint", "elbow_joint", "wrist_1_joint", "wrist_2_joint", "wrist_3_joint"),
-        a=(0.0, -0.425, -0.3922, 0.0, 0.0, 0.0),
-        d=(0.1625, 0.0, 0.0, 0.1333, 0.0997, 0.0996),
+_UR_NAMES = (
+    *("shoulder_pan_joint", "shoulder_lift_joint", "elbow_joint"),
+    *("wrist_1_joint", "wrist_2_joint", "wrist_3_joint"),
+)
+# What the two generations of a size have in common.
+_UR3_SIZE: dict[str, tuple] = {
+    "speed": _deg(180, 180, 180, 360, 360, 360),
+    "com": (
+        (0.0, -0.02, 0.0),
+        (0.13, 0.0, 0.1157),
+        (0.05, 0.0, 0.0238),
+        (0.0, 0.0, 0.01),
+        (0.0, 0.0, 0.01),
+        (0.0, 0.0, -0.02),
+    ),
+    "radius": (0.048, 0.042, 0.036, 0.032, 0.032, 0.032),
+    "rotor": (0.05, 0.05, 0.03, 0.012, 0.012, 0.012),
+    "friction": (0.4, 0.4, 0.2, 0.1, 0.1, 0.1),
+    "damping": (0.5, 0.5, 0.3, 0.15, 0.15, 0.15),
+}
+_UR5_SIZE: dict[str, tuple] = {
+    "speed": _deg(180, 180, 180, 180, 180, 180),
+    "com": (
+        (0.0, -0.02561, 0.00193),
+        (0.2125, 0.0, 0.11336),
+        (0.15, 0.0, 0.0265),
+        (0.0, -0.0018, 0.01634),
+        (0.0, 0.0018, 0.01634),
+        (0.0, 0.0, -0.001159),
+    ),
+    "radius": (0.060, 0.054, 0.044, 0.040, 0.040, 0.036),
+    "rotor": (0.10, 0.10, 0.10, 0.03, 0.03, 0.03),
+    "friction": (0.8, 0.8, 0.6, 0.2, 0.2, 0.2),
+    "damping": (1.0, 1.0, 0.8, 0.3, 0.3, 0.3),
+}
+_UR10_SIZE: dict[str, tuple] = {
+    "speed": _deg(120, 120, 180, 180, 180, 180),
+    "com": (
+        (0.021, 0.0, 0.027),
+        (0.38, 0.0, 0.158),
+        (0.24, 0.0, 0.068),
+        (0.0, 0.007, 0.018),
+        (0.0, 0.007, 0.018),
+        (0.0, 0.0, -0.026),
+    ),
+    "radius": (0.076, 0.066, 0.054, 0.046, 0.046, 0.042),
+    "rotor": (0.25, 0.25, 0.10, 0.05, 0.05, 0.05),
+    "friction": (1.6, 1.6, 0.8, 0.4, 0.4, 0.4),
+    "damping": (2.0, 2.0, 1.0, 0.5, 0.5, 0.5),
+}
+
+
+def _ur(
+    name: str,
+    size: dict[str, tuple],
+    *,
+    home: tuple[float, ...],
+    payload: float,
+    period: float,
+    virtual: bool = False,
+    **columns: tuple,
+) -> ArmModel:
+    """A row of the one shape that all of them have."""
+    joints = _joints(
+        _UR_NAMES,
         alpha=(_HALF, 0.0, 0.0, _HALF, -_HALF, 0.0),
         lower=_deg(-360, -360, -180, -360, -360, -360),
         upper=_deg(360, 360, 180, 360, 360, 360),
-        speed=_deg(180, 180, 180, 180, 180, 180),
-        torque=(150.0, 150.0, 150.0, 28.0, 28.0, 28.0),
-        mass=(3.761, 8.058, 2.846, 1.37, 1.3, 0.365),
-        com=(
-            (0.0, -0.02561, 0.00193),
-            (0.2125, 0.0, 0.11336),
-            (0.15, 0.0, 0.0265),
-            (0.0, -0.0018, 0.01634),
-            (0.0, 0.0018, 0.01634),
-            (0.0, 0.0, -0.001159),
-        ),
-        radius=(0.060, 0.054, 0.044, 0.040, 0.040, 0.036),
-        rotor=(0.10, 0.10, 0.10, 0.03, 0.03, 0.03),
-        friction=(0.8, 0.8, 0.6, 0.2, 0.2, 0.2),
-        damping=(1.0, 1.0, 0.8, 0.3, 0.3, 0.3),
-    ),
-    base_yaw=math.pi,
+        **columns,
+        **size,
+    )
+    return ArmModel(name, "ur", joints, math.pi, home, payload, period, virtual)
+
+
+_UR5E = _ur(
+    "ur5e",
+    _UR5_SIZE,
+    a=(0.0, -0.425, -0.3922, 0.0, 0.0, 0.0),
+    d=(0.1625, 0.0, 0.0, 0.1333, 0.0997, 0.0996),
+    torque=(150.0, 150.0, 150.0, 28.0, 28.0, 28.0),
+    mass=(3.761, 8.058, 2.846, 1.37, 1.3, 0.365),
     home=_deg(-19.5, -105.7, 106.0, -90.3, -90, -109.5),
     payload=5.0,
-    period=0.002,
+    period=_E_SERIES,
+    virtual=True,
+)
+_UR3E = _ur(
+    "ur3e",
+    _UR3_SIZE,
+    a=(0.0, -0.24355, -0.2132, 0.0, 0.0, 0.0),
+    d=(0.15185, 0.0, 0.0, 0.13105, 0.08535, 0.0921),
+    torque=(54.0, 54.0, 28.0, 9.0, 9.0, 9.0),
+    mass=(1.98, 3.4445, 1.437, 0.871, 0.805, 0.261),
+    home=_deg(-24.2, -87.2, 63.1, -65.9, -90, -114.2),
+    payload=3.0,
+    period=_E_SERIES,
+)
+_UR10E = _ur(
+    "ur10e",
+    _UR10_SIZE,
+    a=(0.0, -0.6127, -0.57155, 0.0, 0.0, 0.0),
+    d=(0.1807, 0.0, 0.0, 0.17415, 0.11985, 0.11655),
+    torque=(330.0, 330.0, 150.0, 54.0, 54.0, 54.0),
+    mass=(7.369, 13.051, 3.989, 2.1, 1.98, 0.615),
+    home=_deg(-25.8, -121.4, 133.2, -101.8, -90, -115.8),
+    payload=10.0,  # later ones take 12.5: the label on the arm says so
+    period=_E_SERIES,
+)
+_UR3 = _ur(
+    "ur3",
+    _UR3_SIZE,
+    a=(0.0, -0.24365, -0.21325, 0.0, 0.0, 0.0),
+    d=(0.1519, 0.0, 0.0, 0.11235, 0.08535, 0.0819),
+    torque=(56.0, 56.0, 28.0, 12.0, 12.0, 12.0),
+    mass=(2.0, 3.42, 1.26, 0.8, 0.8, 0.35),
+    home=_deg(-20.6, -86.4, 65.3, -68.9, -90, -110.6),
+    payload=3.0,
+    period=_CB3,
+)
+_UR5 = _ur(
+    "ur5",
+    _UR5_SIZE,
+    a=(0.0, -0.425, -0.39225, 0.0, 0.0, 0.0),
+    d=(0.089159, 0.0, 0.0, 0.10915, 0.09465, 0.0823),
+    torque=(150.0, 150.0, 150.0, 28.0, 28.0, 28.0),
+    mass=(3.7, 8.393, 2.33, 1.219, 1.219, 0.1879),
+    home=_deg(-15.8, -103.5, 96.2, -82.7, -90, -105.8),
+    payload=5.0,
+    period=_CB3,
+)
+_UR10 = _ur(
+    "ur10",
+    _UR10_SIZE,
+    a=(0.0, -0.612, -0.5723, 0.0, 0.0, 0.0),
+    d=(0.1273, 0.0, 0.0, 0.163941, 0.1157, 0.0922),
+    torque=(330.0, 330.0, 150.0, 56.0, 56.0, 56.0),
+    mass=(7.1, 12.7, 4.27, 2.0, 2.0, 0.365),
+    home=_deg(-24.2, -121.1, 130.1, -99.0, -90, -114.2),
+    payload=10.0,
+    period=_CB3,
 )
 
 _XARM7 = ArmModel(
@@ -218,9 +337,11 @@ _XARM7 = ArmModel(
     home=_deg(0, -15.4, 0, 62.4, 0, 77.8, 0),
     payload=3.5,
     period=0.004,
+    virtual=True,
 )
 
-ARMS: dict[str, ArmModel] = {arm.name: arm for arm in (_UR5E, _XARM7)}
+ARMS: dict[str, ArmModel] = {arm.name: arm for arm in (_UR5E, _XARM7, _UR3E, _UR10E, _UR3, _UR5, _UR10)}
+VIRTUAL_ROBOTS = tuple(f"virtual_{arm.name}" for arm in ARMS.values() if arm.virtual)
 GRIPPER = GripperModel()
 
 
@@ -228,9 +349,9 @@ def arm(name: str) -> ArmModel:
     """The row of one arm, by 'ur5e' or by 'virtual_ur5e'; raises ConfigError naming the arms there are."""
     row = ARMS.get(name.removeprefix("virtual_"))
     if row is None:
-        raise ConfigError(
-            f"robot {name!r} is not in the table; allowed: {', '.join(ARMS)} or virtual_ before one of them"
-        )
+        raise ConfigError(f"robot {name!r} is not in the table; allowed: {', '.join((*ARMS, *VIRTUAL_ROBOTS))}")
+    if name not in (row.name, *VIRTUAL_ROBOTS):
+        raise ConfigError(f"robot {name!r}: the virtual cell has no {row.name}; allowed: {', '.join(VIRTUAL_ROBOTS)}")
     return row
 
 

@@ -12,8 +12,6 @@ from kinema import paths, robots
 from kinema.geometry import Array, Pose
 from kinema.robots import GRIPPER, GripperModel
 
-VIRTUAL_ROBOTS = tuple(f"virtual_{name}" for name in robots.ARMS)
-
 _COLOURS = {"grey": "0.78 0.80 0.83 1", "dark": "0.20 0.21 0.23 1"}
 
 
@@ -113,7 +111,7 @@ def urdf(robot: str, gripper: GripperModel = GRIPPER) -> str:
 
 def main() -> None:
     """Rewrite urdf/ of the checkout."""
-    for robot in VIRTUAL_ROBOTS:
+    for robot in robots.VIRTUAL_ROBOTS:
         (paths.root() / "urdf" / f"{robot}.urdf").write_text(urdf(robot))
 
 

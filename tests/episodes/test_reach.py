@@ -24,8 +24,8 @@ def straight(start: list[float], end: list[float], rotation: np.ndarray = DOWN) 
 COMFORTABLE = straight([0.4, -0.15, 0.3], [0.5, 0.15, 0.2])
 
 
-@pytest.mark.parametrize("arm", robots.ARMS)
-def test_a_path_over_the_table_suits_every_arm(arm):
+@pytest.mark.parametrize("arm", ["ur5e", "xarm7"])
+def test_a_path_over_the_table_suits_both_arms(arm):
     report = check_arm(COMFORTABLE, STAMPS, robots.arm(arm))
     assert report.verdict() == "" and report.steps == 61 and report.arm == arm
     assert report.missed < 0.003 and report.speed < 0.8 and report.margin > 0.05 and report.clearance > 0.0
