@@ -47,11 +47,11 @@ lint: setup
 
 test: lint
 	@tools/system_packages.sh --optional
-	@. tools/env.sh && exec pytest -m 'not slow and not hardware'
+	@. tools/env.sh && exec tools/test.sh 'not slow and not hardware'
 
 test-all: lint
 	@tools/system_packages.sh --optional
-	@. tools/env.sh && exec pytest -m 'not hardware'
+	@. tools/env.sh && exec tools/test.sh 'not hardware'
 
 clean:
 	rm -rf .setup .venv ros2_ws/build ros2_ws/install ros2_ws/log

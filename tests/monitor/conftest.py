@@ -40,36 +40,44 @@ _FLAGS = (
 
 
 class Chromium:
-    """One browser with one page of 1400 x 900, in a fresh profile."""
+    """One browser process, in a fresh profile."""
 
-    def __init__(self, profile: Path, url: str) -> None:
+    def __init__(self, profile: Path) -> None:
         assert _EXECUTABLE is not None
         self._process = subprocess.Popen(
             [_EXECUTABLE, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self._ids = itertools.count(1)
         port_file = profile / "DevToolsActivePort"
-        port = self.until(lambda: port_file.is_file() and port_file.read_text().split("\n")[0], "the DevTools port")
-        self._socket = connect(self.until(lambda: self._page(port), "a page in the browser"), max_size=None)
+        self._port = _until(lambda: port_file.is_file() and port_file.read_text().split("\n")[0], "the DevTools port")
+
+    def ask(self, path: str, method: str = "GET") -> str:
+        """What the browser answers outside of any page."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/{path}", method=method)
+        with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+            return answer.read().decode()
+
+    def close(self) -> None:
+        with connect(json.loads(self.ask("version"))["webSocketDebuggerUrl"]) as line:
+            line.send(json.dumps({"id": 1, "method": "Browser.close"}))
+            self._process.wait(timeout=_PATIENCE)
+
+
+class Tab:
+    """A page of 1400 x 900 in a tab of its own."""
+
+    def __init__(self, chromium: Chromium, url: str) -> None:
+        self._chromium, self._ids, self._open = chromium, itertools.count(1), True
+        target = json.loads(chromium.ask("new?about:blank", "PUT"))
+        self._target = target["id"]
+        self._socket = connect(target["webSocketDebuggerUrl"], max_size=None)
         self.call("Emulation.setDeviceMetricsOverride", width=1400, height=900, deviceScaleFactor=1, mobile=False)
         self.call("Page.navigate", url=url)
 
-    @staticmethod
-    def _page(port: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
-            pages = [target for target in json.load(answer) if target["type"] == "page"]
-        return pages[0]["webSocketDebuggerUrl"] if pages else ""
-
     def until(self, condition: Callable[[], Any], what: str) -> Any:
         """The first true value of `condition()`."""
-        end = time.monotonic() + _PATIENCE
-        while not (value := condition()):
-            if time.monotonic() > end:
-                pytest.fail(f"{what} not seen within {_PATIENCE} s")
-            time.sleep(0.1)
-        return value
+        return _until(condition, what)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol and its result."""
@@ -111,23 +119,39 @@ class Chromium:
         return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
 
     def close(self) -> None:
-        if self._process.poll() is None:
-            self.call("Browser.close")
+        if self._open:
+            self._open = False
             self._socket.close()
-            self._process.wait(timeout=_PATIENCE)
+            self._chromium.ask(f"close/{self._target}")
+
+
+def _until(condition: Callable[[], Any], what: str) -> Any:
+    end = time.monotonic() + _PATIENCE
+    while not (value := condition()):
+        if time.monotonic() > end:
+            pytest.fail(f"{what} not seen within {_PATIENCE} s")
+        time.sleep(0.1)
+    return value
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    if _EXECUTABLE is None:
+        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+    browser = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
-def browse(tmp_path: Path) -> Iterator[Callable[[str], Chromium]]:
-    """`browse(url)` opens a browser of its own on a page."""
-    if _EXECUTABLE is None:
-        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
-    opened: list[Chromium] = []
+def browse(chromium: Chromium) -> Iterator[Callable[[str], Tab]]:
+    """`browse(url)` opens a tab of its own on a page."""
+    opened: list[Tab] = []
 
-    def open_page(url: str) -> Chromium:
-        opened.append(Chromium(tmp_path / f"chromium-{len(opened)}", url))
+    def open_page(url: str) -> Tab:
+        opened.append(Tab(chromium, url))
         return opened[-1]
 
     yield open_page
-    for browser in opened:
-        browser.close()
+    for tab in opened:
+        tab.close()
