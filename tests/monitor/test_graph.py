@@ -1,5 +1,7 @@
-"""What the monitor's nodes share, on a node that only takes note of its subscriptions."""
+"""What the monitor's nodes make of what they hear of a calibration session; nothing spins."""
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -7,8 +9,11 @@ import pytest
 
 pytest.importorskip("kinema_interfaces", reason="needs the built workspace")
 
+import rclpy
 from kinema_interfaces.msg import CalibrationState, CalibrationView
 from monitor.graph import Cameras, calibration, in_session
+from monitor.node import MonitorNode
+from monitor.recording import RecordingMonitor
 
 from kinema.calibration.session import Phase
 from kinema.topics import CAMERAS
@@ -71,3 +76,33 @@ def test_a_page_is_told_of_an_open_session_with_the_pictures_of_its_own_cameras(
     assert shown is not None and shown.pictures.keys() == {"left"}, "right is of another session"
     assert (shown.phase, shown.what, shown.devices, shown.samples) == (Phase.COLLECTING, "intrinsics", ("left",), 2)
     assert (shown.auto, shown.pose, shown.poses, shown.show_next, shown.message) == (True, 1, 4, "nearer", "sample 2")
+
+
+@pytest.fixture(params=[MonitorNode, RecordingMonitor])
+def node(request) -> Iterator[Any]:
+    rclpy.init(args=["test", "--ros-args", "-p", "port:=0"])
+    made = request.param("monitor")
+    made.trigger_configure()
+    yield made
+    made.close()
+    made.destroy_node()
+    rclpy.shutdown()
+
+
+def test_a_node_shows_a_session_from_its_first_state_to_its_end(node, monkeypatch):
+    page, cameras = node._page, node._cameras
+    monkeypatch.setattr(type(page), "watched", True)
+    node._show()
+    usual = set(cameras._subscriptions)
+    assert "calibration" not in usual and not page._calibration.visible
+    node._calibration._take(state(phase=Phase.SOLVING))
+    node._show()
+    assert set(cameras._subscriptions) == usual | {"calibration"}
+    cameras._take_session("left", picture(30))
+    shown = node._snapshot(time.monotonic_ns()).calibration
+    assert shown is not None and shown.pictures["left"].max() == 30
+    node._show()
+    assert page._calibration.visible and "intrinsics of left" in page._calibration.content
+    node._calibration._take(state(phase=Phase.IDLE))
+    node._show()
+    assert set(cameras._subscriptions) == usual and not page._calibration.visible and not cameras.session
