@@ -313,6 +313,26 @@ def test_nothing_is_encoded_while_nobody_looks(page, monkeypatch):
     assert len(page._history) == len(page._trail) == round(10 * monitor_parts.HISTORY) + 1
 
 
+def test_viser_waking_its_thread_at_a_bad_moment_does_not_end_the_page(page, monkeypatch):
+    monkeypatch.setattr(Page, "watched", True)
+
+    def fail(why: str):
+        def display(_: np.ndarray) -> None:
+            raise RuntimeError(why)
+
+        return display
+
+    with monkeypatch.context() as patch:
+        patch.setattr(page._scene._robot, "display", fail("deque mutated during iteration"))
+        page.show(snapshot(0.0))
+        assert share(page._wall.image, COLOURS["gripper"]) == 0.0, "the rest of that moment is not drawn"
+        patch.setattr(page._scene._robot, "display", fail("no such joint"))
+        with pytest.raises(RuntimeError, match="no such joint"):
+            page.show(snapshot(0.1))
+    page.show(snapshot(0.2))
+    assert share(page._wall.image, COLOURS["gripper"]) > 0.1, "the next moment is"
+
+
 def test_a_measurement_that_is_not_finite_does_not_end_the_page(page, live, browse):
     nowhere = Pose(np.full(3, np.nan), np.full((3, 3), np.nan))
     broken = snapshot(0.0).executor

@@ -28,6 +28,7 @@ from kinema.apps.monitor_parts import (
     act,
     card,
     draw_cell,
+    moment,
     place,
     segments,
     wall,
@@ -327,8 +328,11 @@ class Page:
         self._history.add(s.t, s.executor)
         self._divergences.add(s.t, s.divergence)
         self._trail.add(s.t, s.T_base_tcp.position if s.T_base_tcp and s.T_base_tcp.isfinite() else None)
-        if not self.watched:
-            return
+        if self.watched:
+            with moment():
+                self._draw(s)
+
+    def _draw(self, s: Snapshot) -> None:
         with self._server.atomic():
             self._status.content = _status(s)
             self._scene.show(s, self._trail.values)

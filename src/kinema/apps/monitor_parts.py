@@ -1,9 +1,10 @@
 """What the monitor's pages are made of: charts, camera images, cell and tool in 3D, buttons. Knows no ROS."""
 
+import contextlib
 import html
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -187,6 +188,20 @@ def card(colour: str, headline: str, text: str, rows: Mapping[str, str], alarmin
         f"<div>{html.escape(text)}</div></div>"
         f'<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">{body}</table></div>'
     )
+
+
+@contextlib.contextmanager
+def moment() -> Iterator[None]:
+    """What is drawn of one moment.
+
+    viser 1.1 sets its thread's asyncio event from this one (infra/_async_message_buffer.py, push), and now and then
+    meets the event's waiters changing. Of this moment the rest is not drawn then; the next one is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "mutated during iteration" not in str(error):
+            raise
 
 
 def act(client: viser.ClientHandle | None, name: str, action: Callable[[], str]) -> None:

@@ -23,6 +23,7 @@ from kinema.apps.monitor_parts import (
     Series,
     act,
     draw_cell,
+    moment,
     segments,
     views,
 )
@@ -171,8 +172,11 @@ class Page:
         self._last = s.recorder
         self._history.add(s.t, replace(s, images={}, calibration=None))
         self._trail.add(s.t, s.T_base_tcp.position if s.T_base_tcp and s.T_base_tcp.isfinite() else None)
-        if not self.watched:
-            return
+        if self.watched:
+            with moment():
+                self._draw(s)
+
+    def _draw(self, s: Snapshot) -> None:
         with self._server.atomic():
             self._status.content = monitor_recorder.status(s.recorder, s.outcome, s.stale)
             self._quality.content = monitor_recorder.quality(s.recorder)
