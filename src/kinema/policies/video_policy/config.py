@@ -111,12 +111,14 @@ class VideoPolicyConfig(pydantic.BaseModel):
                      without. Not in the paper: at a small size the codec leaves out what localising takes
     video_noise      mean and standard deviation of ln(sigma) in training; action_noise: the same, drawn apart
     read_share       of training moments whose video is all noise, as in a single pass
+    draws            noises of a moment's actions that are learned from by one pass of the video network
     drop             of training moments that see neither text nor images, for guidance
     stain            noise added to the images that condition, of the pixels' range -1..1
     guidance         scale of `paper` mode
     prefix           the longest run of steps that may be committed already
     action_steps     of the action U-Net after a single pass, from level `action_sigma` down
-    finish_steps     of the video that is asked for afterwards
+    finish_steps     of the video that is asked for afterwards; 1: the mean of what may come, blurred where that is
+                     open; with more steps a sharp one of many, which misses by more
     stop_gradient    the video U-Net learns from videos alone (the paper, section 3.3)
     latency          [s] to declare in lockstep, by mode; the modes that there are
     rates            factors on the learning rate: of text and video U-Net; of adapter, look and action U-Net; of what
@@ -137,6 +139,7 @@ class VideoPolicyConfig(pydantic.BaseModel):
     video_noise: tuple[float, float] = (1.0, 1.6)
     action_noise: tuple[float, float] = (1.0, 1.6)
     read_share: float = pydantic.Field(default=0.3, ge=0, le=1)
+    draws: int = pydantic.Field(default=1, ge=1)
     drop: float = pydantic.Field(default=0.1, ge=0, lt=1)
     stain: float = pydantic.Field(default=0.02, ge=0)
     guidance: float = pydantic.Field(default=2.0, ge=1)
@@ -170,6 +173,8 @@ class VideoPolicyConfig(pydantic.BaseModel):
                 "unet": LeanConfig(channels=(128, 256, 384), heads=6, label=192),
                 "adapter": FlatConfig(channels=(4, 8, 16), features=256),
                 "action": ActionUNetConfig(channels=(128, 256), step=128, rejoin=True),
+                "draws": 1,
+                "finish_steps": 10,
                 "latency": dict(_MEDIUM_LATENCY),
             }
         )
@@ -188,6 +193,8 @@ class VideoPolicyConfig(pydantic.BaseModel):
             action_noise=(0.0, 1.6),
             action_sigma=80.0,
             read_share=0.5,
+            draws=4,
+            finish_steps=1,
             latency=dict(_SMALL_LATENCY),
             rates=(1.0, 1.0, 0.0),
         )

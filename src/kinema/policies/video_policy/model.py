@@ -150,7 +150,9 @@ class VideoPolicyModel(nn.Module):
         if stage != "video":
             assert batch.actions is not None
             condition = torch.cat([self._adapted(features, sigma), sight.look], dim=1)
-            losses["action"] = action_loss(self._answer(condition), batch.actions, batch.prefix, *config.action_noise)
+            drawn = (part.repeat_interleave(config.draws, dim=0) for part in (condition, batch.actions, batch.prefix))
+            condition, actions, prefix = drawn
+            losses["action"] = action_loss(self._answer(condition), actions, prefix, *config.action_noise)
         return losses
 
     # ---- acting
