@@ -2,6 +2,7 @@
 
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from kinema.interfaces import ArmCommand, ArmMode, CommandKind
 
 from .ur_cell import cells
 
-_UR5E = robots.arm("ur5e")
+_ARM = replace(robots.arm("ur5e"), period=robots.arm("ur5").period)  # the cell's arm, on the older controller
 pytestmark = pytest.mark.slow  # a cell of its own
 
 
@@ -30,7 +31,7 @@ def _wait_for(condition, timeout, what):
 
 def test_a_cb3_runs_at_125_hz_and_its_wrench_counts_only_where_the_cell_says_so(cell, monkeypatch):
     monkeypatch.setattr(ur, "_WATCHDOG", 0.5)
-    with closing(UrArm(_UR5E, cell.address)) as arm:
+    with closing(UrArm(_ARM, cell.address)) as arm:
         assert arm.period == 0.008 and not arm.has_wrench
         first = arm.read(5.0)
         for _ in range(20):
@@ -38,5 +39,5 @@ def test_a_cb3_runs_at_125_hz_and_its_wrench_counts_only_where_the_cell_says_so(
             arm.write(state.k, ArmCommand(CommandKind.POSITION, first.q))
         assert state.mode is ArmMode.RUNNING
         assert state.t_ns - first.t_ns == pytest.approx((state.k - first.k) * 8e6, rel=2e-3)
-    with closing(UrArm(_UR5E, cell.address, estimated_wrench=True)) as arm:
+    with closing(UrArm(_ARM, cell.address, estimated_wrench=True)) as arm:
         assert arm.has_wrench

@@ -34,6 +34,7 @@ from kinema.interfaces import ArmCommand, ArmMode, ArmState, CommandKind
 from kinema.robots import GRIPPER, ArmModel, GripperModel
 
 _OLDEST = {3: (3, 15), 5: (5, 11)}  # [PolyScope] that send the payload; ur_rtde dies of an output that isn't offered
+_GENERATIONS = {3: (0.008, "a CB3"), 5: (0.002, "an e-series")}  # [s] cycle, and what such a controller is called
 _TORQUE_SINCE = (5, 26)  # [PolyScope] whose direct_torque ur_rtde's script uses
 _PRIORITY = 48  # of SCHED_FIFO: above the virtual cell, below the control loop
 _WATCHDOG = 25.0  # [Hz] least rate of commands: 40 ms without one, and the arm stops (FAULTS F16)
@@ -55,7 +56,7 @@ class Servo:
 class _Helper:
     """The process that holds ur_rtde, seen from here. Every method raises DeviceError once it has ended."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, frequency: float) -> None:
         self._name = name
         self._records, records = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._requests, requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -63,7 +64,7 @@ class _Helper:
         self._poll.register(self._records, select.POLLIN)
         with records, requests:
             ends = (records.fileno(), requests.fileno())
-            command = [sys.executable, "-m", "kinema.devices.ur_helper", address, "500", str(_PRIORITY)]
+            command = [sys.executable, "-m", "kinema.devices.ur_helper", address, f"{frequency:g}", str(_PRIORITY)]
             self._process = subprocess.Popen([*command, *map(str, ends)], pass_fds=ends, stdout=subprocess.DEVNULL)
         self._requests.settimeout(_REPLY)
 
@@ -107,12 +108,14 @@ class _Helper:
 class UrArm:
     """One UR arm with the gripper of the robot table at its flange.
 
-    model      the arm as control has it; it has to be the controller's own, see `arm_model`
+    model      the arm as control has it; it has to be the controller's own, see `arm_model`. Its period says of which
+               generation the controller is, and how often that sends
     command_kind  what `write` takes: POSITION by servoj, or TORQUE by direct_torque, where the controller offers it
     estimated_wrench  whether a CB3's wrench, which is estimated from motor currents, counts as a source of wrench
 
     Raises DeviceError naming what is wrong and what is allowed: nobody there, no remote control, a software that is too
-    old, kinematics, TCP or payload that differ from ours. An arm that is stopped can be connected; `reset` clears it.
+    old, a controller of the other generation, kinematics, TCP or payload that differ from ours. An arm that is stopped
+    can be connected; `reset` clears it.
     """
 
     def __init__(
@@ -133,12 +136,11 @@ class UrArm:
         self._T_link_base = Pose.from_rotvec(np.zeros(3), np.array([0.0, 0.0, model.base_yaw]))
         self._controlled = self._watched = False
         self._claim = claim(f"ur-{address}")
-        self._helper = _Helper(self.name, address)
+        self.period = model.period
+        self._helper = _Helper(self.name, address, 1 / self.period)
         try:
             self._version = self._find()
-            e_series = self._version[0] >= 5
-            self.period = 0.002 if e_series else 0.008
-            self.has_wrench = e_series or estimated_wrench
+            self.has_wrench = self._version[0] >= 5 or estimated_wrench
             self._helper.ask("receive", "open", 1 / self.period, OUTPUTS)
             self._settle()
             self._check()
@@ -162,6 +164,13 @@ class UrArm:
         oldest = _OLDEST.get(version[0])
         if oldest is None or version < oldest:
             raise DeviceError(f"{self.name} runs {text}; allowed are 3.15 and 5.11, or later")
+        period, generation = _GENERATIONS[version[0]]
+        if period != self.period:
+            raise DeviceError(
+                f"{self.name} runs {text}, so it has {generation} controller with {1 / period:g} Hz; "
+                f"a {self._model.name} has {1 / self.period:g} Hz: name the arm that stands there in the cell file, "
+                "as ur5 (CB3) or ur5e"
+            )
         if self.command_kind is CommandKind.TORQUE and version < _TORQUE_SINCE:
             raise DeviceError(f"{self.name} runs {text}; direct torque needs 5.26, so it takes positions alone")
         return version
