@@ -198,6 +198,42 @@ def test_f19_a_long_gap_stops(rig) -> None:
     assert cell.core.state is State.STOPPED and cell.said("safety", "F19")
 
 
+def _starve(cell, unanswered: int, cycles: int) -> float:
+    """Every time, so many records pass before one is answered; the fastest [rad/s] that a joint turned."""
+    fastest = 0.0
+    for _ in range(cycles):
+        for _ in range(unanswered):
+            cell.world.step(None)
+            fastest = max(fastest, np.abs(cell.world.arm_state().dq).max())
+        cell.tick()
+    return fastest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_f19_a_starved_loop_lets_the_arm_brake_and_stays_so_until_reset(rig, kind) -> None:
+    cell = playing(rig, kind)
+    _starve(cell, 28, 1)
+    assert cell.core.state is State.EXECUTING and cell.said("error", "F19")
+    assert _starve(cell, 28, 1) < 1.0
+    assert cell.core.state is State.FAULT and cell.last.command.kind is CommandKind.BRAKE
+    assert "58 ms" in cell.said("safety", "F19")[0]
+    assert _starve(cell, 28, 10) < 1.0 and np.abs(cell.world.arm_state().dq).max() < 0.02
+    cell.run(0.2)  # in time again: nothing comes back by itself
+    assert cell.core.state is State.FAULT
+    cell.world.reset_arm()
+    cell.run(0.1, Reset())
+    cell.run(0.1, Enable())
+    assert cell.core.state is State.READY
+
+
+def test_f19_one_late_cycle_is_no_starvation(rig) -> None:
+    cell = playing(rig)
+    for _ in range(3):
+        _starve(cell, 28, 1)
+        cell.run(0.05)
+    assert cell.core.state is State.EXECUTING
+
+
 def test_f28_a_diverged_arm_is_a_fault(rig) -> None:
     cell = playing(rig)
     cell.alter = lambda state: replace(state, mode=ArmMode.DIVERGED)

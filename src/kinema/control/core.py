@@ -81,6 +81,7 @@ TABLE: dict[tuple[State, type], State] = {
     (_S.STOPPED, Reset): _S.IDLE,
 }
 
+_LATE = 0.025  # [s] between two records: with 40 ms the laws swing up, a torque arm within a third of a second
 _GRACE = 0.1  # [s] after a reset in which the arm may still report its own stop
 _SPEED_FILTER = 0.02  # [s] of the measured speed that decides about rest
 _LONGEST_JOG = 10.0  # [s]
@@ -162,6 +163,7 @@ class Controller:
         self._events: list[Event] = []
         self._started = False
         self._t_ns, self._k, self._missed = 0, 0, 0
+        self._late: tuple[float, ...] = ()  # [s] cycles that were late, in a row up to now
         self._grace_ns = 0  # until when the arm may still report its own stop
         self._q, self._speed = self._home, np.zeros(6)  # measured: joints, and the filtered twist of the TCP
         self._clamped: set[str] = set()
@@ -188,6 +190,7 @@ class Controller:
         found = safety.judge(safety.MEASURED, motion, self._bounds)
         self._measure(state, dt)
         self._react(found, state)
+        self._watch_pace(gap)
         if stop and self.state not in (State.STOPPED, State.FAULT):
             self._stop("F30", "software stop", at_measured=False)
         for order in orders:
@@ -241,6 +244,16 @@ class Controller:
                 self._fail(verdict)
             elif verdict.reaction is Reaction.STOP and self.state not in (State.FAULT, State.STOPPED):
                 self._stop(verdict.fault, verdict.text, at_measured=name in ("contact", "overspeed"), data=verdict.data)
+
+    def _watch_pace(self, gap: float) -> None:
+        """Brake where cycles go on coming late, for longer than one alone may: no law holds an arm that way (F19)."""
+        self._late = (*self._late, gap) if gap > _LATE else ()
+        if len(self._late) > 1 and sum(self._late) > self.settings.execution.max_gap and self.state is not State.FAULT:
+            text = (
+                f"{len(self._late)} cycles in a row came late, {1000 * max(self._late):.0f} ms after the one before; "
+                f"allowed are {1000 * _LATE:.0f} ms: the loop gets too little of its processor, or of the arm's records"
+            )
+            self._fail(Verdict(Reaction.FAULT, "F19", text))
 
     # ---- orders
 
