@@ -220,5 +220,7 @@ def test_the_data_of_the_tests_is_what_its_readme_says(task, seed):
     recipe = replace(_recipe(paths.root() / "tests/data/episodes"), task=task, quality=10)
     kept = standing(recipe, seed)
     assert kept is not None
-    aligned = align_episode(Episode.open(kept.folder))
+    episode = Episode.open(kept.folder)
+    assert episode.facts.tracker == "virtual"
+    aligned = align_episode(episode)
     assert len(aligned.rejected) == 0 and len(aligned.stamps_ns) == pytest.approx(30 * kept.duration, abs=2)
