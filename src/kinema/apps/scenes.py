@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kinema.apps.cli import positive
 from kinema.apps.console import console
 from kinema.chunk import Image
+from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose, rotation_6d, so3_exp
 from kinema.robots import GRIPPER
 from kinema.topics import CAMERAS
@@ -33,7 +34,7 @@ from kinema.training import scenes
 from kinema.training.scenes import Scenes
 from kinema.virtual import cameras, noise, objects, scenario, scene
 from kinema.virtual.board_samples import joints
-from kinema.virtual.demonstrators import PALM
+from kinema.virtual.demonstrators import PALM, taken
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.objects import Background
 from kinema.virtual.renderer import CellRenderer
@@ -54,6 +55,8 @@ _REACH = ((0.30, 0.64), (-0.28, 0.28), (0.04, 0.42))  # [m] where the tool may b
 _LOWEST = 0.015  # [m] above the table that it may come
 _START, _ANYWHERE = 0.15, 0.20  # [-] of the pictures from where demonstrations begin, and from anywhere; else near one
 _GOAL, _HELD = 0.25, 0.15  # [-] of those near a thing: at the goal instead; with the thing in the jaw
+_DONE, _OPENED = 0.15, 0.4  # [-] of the pictures with a thing in its goal; of the drawers, open some way
+_AT = 0.2  # [-] of the pictures of a cabinet: a handle between the fingers
 _ABOVE = 0.25  # [m] that the tool is above a thing at most; mostly much less
 _NEAR = (0.008, 0.045)  # [m] spread of a tool's place about a thing at its height: of each picture another, so that the
 _WIDER = 0.15  # [-] look leans neither to the thing nor away from it; and how it grows with height
@@ -144,6 +147,36 @@ def _turn(along: Array) -> tuple[float, float]:
     return length * math.cos(angle), length * math.sin(angle)
 
 
+def _later(drawn: Scenario, world: HandheldWorld | World, rng: np.random.Generator) -> None:
+    """Have it be some time later in a task: drawers that are open, a thing that lies in its goal."""
+    if drawn.cabinet is not None:
+        cabinet = objects.CABINETS[drawn.cabinet.kind]
+        for drawer in cabinet.drawers:
+            if rng.random() < _OPENED:
+                world.data.qpos[world.model.joint(f"drawer_{drawer}").qposadr[0]] = cabinet.travel * rng.random()
+    elif rng.random() < _DONE:
+        assert drawn.container is not None
+        kind, things = objects.CONTAINERS[drawn.container.kind], _things(drawn)
+        goal = world.truth().poses[drawn.container.name]
+        lies = goal @ Pose.from_rotvec(
+            [*(0.01 * rng.standard_normal(2)), kind.floor], [0.0, 0.0, rng.uniform(0.0, 6.3)]
+        )
+        at = world.model.joint(things[rng.integers(len(things))].name).qposadr[0]
+        world.data.qpos[at : at + 7] = _free(lies)
+
+
+def _at_handle(drawn: Scenario, world: HandheldWorld | World, rng: np.random.Generator) -> tuple[Pose, float]:
+    """`T_base_tcp` with one of a cabinet's handles between the fingers, and their opening [m]: closed, or about to."""
+    assert drawn.cabinet is not None
+    kind = objects.CABINETS[drawn.cabinet.kind]
+    handle = world.truth().poses[f"handle_{sorted(kind.drawers)[rng.integers(len(kind.drawers))]}"]
+    bar = np.asarray(kind.bar)
+    along, tilt = rng.uniform(-0.02, 0.02), rng.uniform(0.9, 1.4)
+    pose = taken(handle, bar, T_BASE_TCP_START, along, tilt)
+    off = Pose(np.array([0.003, 0.0, 0.005]) * rng.standard_normal(3), np.eye(3))
+    return pose @ off, float(np.sort(bar)[1]) + (0.03 * rng.random() if rng.random() < 0.3 else 0.0)
+
+
 def _viewpoint(told: Sequence[_Told], rng: np.random.Generator) -> tuple[Pose, int | None]:
     """`T_base_tcp`: at the start, anywhere, or near what a caption names; and the thing that it holds then, if any."""
     kind, turn = rng.random(), rng.uniform(-_TURNED, _TURNED)
@@ -224,14 +257,17 @@ def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
     try:
         for view in range(views):
             world.data.qpos[:] = standing
-            told = list(_captions(drawn, world))
-            holding = None
+            _later(drawn, world, rng)
+            told, holding, pose, held = list(_captions(drawn, world)), None, T_BASE_TCP_START, None
+            width = rng.uniform(0.0, GRIPPER.stroke)
+            if drawn.cabinet is not None and rng.random() < _AT:
+                pose, width = _at_handle(drawn, world, rng)
+                holding = _holding(world, pose)
             while holding is None:
                 pose, held = _viewpoint(told, rng)
                 holding = _holding(world, pose)
-            width = rng.uniform(0.0, GRIPPER.stroke)
-            if any(np.linalg.norm(one.thing - pose.position) < _AROUND for one in told):
-                width = max(width, _OPEN)
+                if any(np.linalg.norm(one.thing - pose.position) < _AROUND for one in told):
+                    width = max(width, _OPEN)
             if held is not None:
                 width = _take(world, _things(drawn)[held], pose, rng)
                 told = list(_captions(drawn, world))
@@ -286,6 +322,7 @@ def _size(text: str) -> tuple[int, int]:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--scenes", type=positive, default=2000, help="of each task, default %(default)s")
+    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="the first scene's, default %(default)s")
     parser.add_argument("--views", type=positive, default=6, help="of each scene, default %(default)s")
     parser.add_argument("--size", type=_size, default=(128, 96), help="[px], default 128x96")
     parser.add_argument(
@@ -295,7 +332,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw, look, write."""
-    seeds = range(FIRST_SEED, FIRST_SEED + arguments.scenes)
+    if arguments.seed < FIRST_SEED:
+        raise ConfigError(
+            f"seed {arguments.seed} may be a demonstration's or an evaluation's; allowed: {FIRST_SEED} on"
+        )
+    seeds = range(arguments.seed, arguments.seed + arguments.scenes)
     wanted = [(task, seed, arguments.views, arguments.size) for task in TASKS for seed in seeds]
     shots: list[_Shot] = []
     columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())

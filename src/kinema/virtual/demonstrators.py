@@ -356,6 +356,23 @@ class PickAndPlace:
         return bool((np.abs(place[:2]) < np.asarray(facts["opening"]) / 2).all() and place[2] < facts["rim"] + 0.05)
 
 
+def taken(handle: Pose, bar: Array, rest: Pose, along: float = 0.0, tilt: float = _TILT) -> Pose:
+    """`T_base_tcp` with a handle between the fingers, `along` [m] off its middle; of the two ways the less turned one.
+
+    handle  `T_base_handle`, x to the drawer; bar: its full extents (3,) [m]; tilt [rad] by which the tool points down
+    """
+    out, length = -handle.rotation[:, 0], handle.rotation[:, int(np.argmax(bar))]
+    down = -_UP + (_UP @ length) * length  # the part of "down" across the bar
+    into = -out * math.cos(tilt) + down * math.sin(tilt)
+    into /= np.linalg.norm(into)
+    tools = []
+    for sign in (1.0, -1.0):
+        x = sign * np.cross(length, into)
+        rotation = np.stack([x, np.cross(into, x), into], axis=1)
+        tools.append(Pose(handle.position + along * length, rotation))
+    return min(tools, key=lambda tool: distance(tool, rest)[1])
+
+
 class OpenDrawer:
     """Take the handle's bar, pull along the drawer's axis, let go, back off."""
 
@@ -371,22 +388,10 @@ class OpenDrawer:
         self._along = float(np.clip(rng.normal() * style.grasp_spread, -0.01, 0.01))
         self._sway = rng.normal(0.0, 1.0, 3) * style.waypoint_spread
         self._aim = _aside(style, rng)
-        self._T_handle_tcp = self._approach(truth.poses[self._handle], rest)
+        handle = truth.poses[self._handle]
+        self._T_handle_tcp = handle.inverse() @ taken(handle, self._bar, rest, self._along)
         self._goal: Pose | None = None  # T_base_tcp at the end of the pull
         self._T_tcp_handle: Pose | None = None
-
-    def _approach(self, handle: Pose, rest: Pose) -> Pose:
-        """`T_handle_tcp`: closing across the bar, pointing into the cabinet and somewhat down; least turned."""
-        bar = handle.rotation[:, int(np.argmax(self._bar))]
-        down = -_UP + (_UP @ bar) * bar  # the part of "down" across the bar
-        into = -self._out * math.cos(_TILT) + down * math.sin(_TILT)
-        into /= np.linalg.norm(into)
-        tools = []
-        for sign in (1.0, -1.0):
-            x = sign * np.cross(bar, into)
-            rotation = np.stack([x, np.cross(into, x), into], axis=1)
-            tools.append(Pose(handle.position + self._along * bar, rotation))
-        return handle.inverse() @ min(tools, key=lambda tool: distance(tool, rest)[1])
 
     def stages(self, truth: Truth) -> tuple[Stage, ...]:
         force, width = self._style.grip_force, float(np.sort(self._bar)[1])
