@@ -247,8 +247,8 @@ class Controller:
 
     def _watch_pace(self, gap: float) -> None:
         """Brake where cycles go on coming late, for longer than one alone may: no law holds an arm that way (F19)."""
-        self._late = (*self._late, gap) if gap > _LATE else ()
-        if len(self._late) > 1 and sum(self._late) > self.settings.execution.max_gap and self.state is not State.FAULT:
+        self._late = (*self._late, gap) if gap > _LATE and self.state is not State.FAULT else ()
+        if len(self._late) > 1 and sum(self._late) > self.settings.execution.max_gap:
             text = (
                 f"{len(self._late)} cycles in a row came late, {1000 * max(self._late):.0f} ms after the one before; "
                 f"allowed are {1000 * _LATE:.0f} ms: the loop gets too little of its processor, or of the arm's records"
