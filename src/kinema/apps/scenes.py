@@ -56,7 +56,8 @@ _LOWEST = 0.015  # [m] above the table that it may come
 _START, _ANYWHERE = 0.15, 0.20  # [-] of the pictures from where demonstrations begin, and from anywhere; else near one
 _GOAL, _HELD = 0.25, 0.15  # [-] of those near a thing: at the goal instead; with the thing in the jaw
 _DONE, _OPENED = 0.15, 0.4  # [-] of the pictures with a thing in its goal; of the drawers, open some way
-_AT = 0.2  # [-] of the pictures of a cabinet: a handle between the fingers
+_AT = 0.3  # [-] of the pictures of a cabinet: a handle between the fingers, or straight before them
+_BEFORE, _COMING = 0.6, 0.08  # [-] of these before them; [m] as far at most, the jaw open by whatever it may be
 _ABOVE = 0.25  # [m] that the tool is above a thing at most; mostly much less
 _NEAR = (0.008, 0.045)  # [m] spread of a tool's place about a thing at its height: of each picture another, so that the
 _WIDER = 0.15  # [-] look leans neither to the thing nor away from it; and how it grows with height
@@ -166,15 +167,17 @@ def _later(drawn: Scenario, world: HandheldWorld | World, rng: np.random.Generat
 
 
 def _at_handle(drawn: Scenario, world: HandheldWorld | World, rng: np.random.Generator) -> tuple[Pose, float]:
-    """`T_base_tcp` with one of a cabinet's handles between the fingers, and their opening [m]: closed, or about to."""
+    """`T_base_tcp` with a cabinet's handle between the fingers, or some way before them, and their opening [m]."""
     assert drawn.cabinet is not None
     kind = objects.CABINETS[drawn.cabinet.kind]
     handle = world.truth().poses[f"handle_{sorted(kind.drawers)[rng.integers(len(kind.drawers))]}"]
-    bar = np.asarray(kind.bar)
-    along, tilt = rng.uniform(-0.02, 0.02), rng.uniform(0.9, 1.4)
-    pose = taken(handle, bar, T_BASE_TCP_START, along, tilt)
-    off = Pose(np.array([0.003, 0.0, 0.005]) * rng.standard_normal(3), np.eye(3))
-    return pose @ off, float(np.sort(bar)[1]) + (0.03 * rng.random() if rng.random() < 0.3 else 0.0)
+    bar, along, tilt = np.asarray(kind.bar), rng.uniform(-0.02, 0.02), rng.uniform(0.9, 1.4)
+    pose, closed = taken(handle, bar, T_BASE_TCP_START, along, tilt), float(np.sort(bar)[1])
+    aside, before, width = 0.003 * rng.standard_normal(), 0.005 * rng.standard_normal(), closed
+    if rng.random() < _BEFORE:
+        before, width = -_COMING * rng.random(), rng.uniform(closed, GRIPPER.stroke)
+        aside += 0.3 * before * rng.standard_normal()
+    return pose @ Pose(np.array([aside, 0.0, before]), np.eye(3)), width
 
 
 def _viewpoint(told: Sequence[_Told], rng: np.random.Generator) -> tuple[Pose, int | None]:

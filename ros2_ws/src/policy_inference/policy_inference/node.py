@@ -267,7 +267,7 @@ class PolicyNode(Node):
         self._counts["chunks"] += 1
         self._trouble = ""
         spent = job.assembling + to_seconds(time.monotonic_ns() - began)
-        waited = to_seconds(now_ns() - job.observation.stamp_ns) - spent
+        waited = max(0.0, to_seconds(now_ns() - job.observation.stamp_ns) - spent)  # Kinema time may have stood still
         stages = {"wait": waited, "assemble": job.assembling, "predict": predicting}
         self._tell(job, prediction, {**stages, **prediction.timing})
         wanted = self.value("on_divergence") != "off" or any(outlet.wanted for outlet in self._predicted.values())
