@@ -179,6 +179,17 @@ def test_what_stands_there_is_not_made_again_and_refused_seeds_are_replaced(reco
     assert demonstrations._refusals(other) == {}, "somebody else's trouble"
 
 
+def test_refusals_are_remembered_in_a_folder_that_was_not_there_and_beside_one_that_was_cut_short(tmp_path):
+    recipe = replace(_recipe(tmp_path), out=tmp_path / "new")
+    one, other = (Recorded(seed, "open it", None, "the tracker has jumped") for seed in (3, 4))
+    demonstrations._remember(recipe, one)
+    with (recipe.out / demonstrations.REFUSED).open("a") as file:
+        file.write('{"seed": 9, "te')
+    assert demonstrations._refusals(recipe) == {3: one}
+    demonstrations._remember(recipe, other)
+    assert demonstrations._refusals(recipe) == {3: one, 4: other}
+
+
 @pytest.mark.parametrize("change", [{"quality": 51}, {"image_size": (320, 240)}])
 def test_an_episode_of_another_recipe_in_the_place_is_refused(recorded, change):
     recipe, _ = recorded

@@ -10,17 +10,18 @@ import argparse
 import concurrent.futures
 import functools
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from kinema import cell_file, paths
+from kinema.apps import lines
 from kinema.apps.cli import positive
 from kinema.apps.console import console
 from kinema.apps.lockstep_recording import Recipe, Recorded, folder, record
@@ -70,15 +71,13 @@ def _manner(recipe: Recipe) -> dict[str, Any]:
 
 def _refusals(recipe: Recipe) -> dict[int, Recorded]:
     """By seed, as an earlier run of this recipe found them."""
-    file, manner = recipe.out / REFUSED, _manner(recipe)
-    rows = [json.loads(line) for line in file.read_text().splitlines() if line] if file.exists() else []
+    manner, rows = _manner(recipe), map(msgspec.json.decode, lines.read(recipe.out / REFUSED))
     return {row["seed"]: Recorded(row["seed"], row["text"], None, row["why"]) for row in rows if row["of"] == manner}
 
 
 def _remember(recipe: Recipe, result: Recorded) -> None:
     row = {"seed": result.seed, "text": result.text, "why": result.rejected, "of": _manner(recipe)}
-    with (recipe.out / REFUSED).open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    lines.append(recipe.out / REFUSED, msgspec.json.encode(row))
 
 
 def produce(recipe: Recipe, first: int, episodes: int, jobs: int) -> Iterator[Recorded]:

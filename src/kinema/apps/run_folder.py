@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from kinema import cell_file, paths, records
+from kinema.apps import lines
 from kinema.apps.pictures import caption
 from kinema.apps.telemetry import LOOP
 from kinema.chunk import Image
@@ -224,15 +225,13 @@ def read_facts(folder: Path) -> Facts:
 def read_episodes(folder: Path) -> list[Episode]:
     """The episodes that ended, in order."""
     path = folder / "episodes.jsonl"
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return [msgspec.json.decode(line, type=Episode) for line in lines]
+    rows = path.read_bytes().splitlines() if path.exists() else []
+    return [msgspec.json.decode(row, type=Episode) for row in rows]
 
 
 def read_audit(folder: Path) -> list[Event]:
     """The events of a run, in order; a last line that its writer's death cut short is left out."""
-    path = folder / "audit.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return [msgspec.json.decode(line, type=Event) for line in lines if line.endswith(b"\n")]
+    return [msgspec.json.decode(line, type=Event) for line in lines.read(folder / "audit.jsonl")]
 
 
 def read_telemetry(folder: Path, number: int) -> Telemetry | None:

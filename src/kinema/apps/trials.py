@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from kinema.apps import lines
 from kinema.control.messages import Mode
 from kinema.errors import ConfigError
 
@@ -104,10 +105,8 @@ def read(file: Path) -> list[Rollout]:
 
     A last line without its end was cut short, and does not count.
     """
-    if not file.exists():
-        return []
     rollouts = []
-    for number, line in enumerate(_whole(file.read_bytes()).splitlines(), 1):
+    for number, line in enumerate(lines.read(file), 1):
         try:
             rollouts.append(msgspec.json.decode(line, type=Rollout))
         except msgspec.MsgspecError as error:
@@ -117,12 +116,4 @@ def read(file: Path) -> list[Rollout]:
 
 def append(file: Path, rollout: Rollout) -> None:
     """Write one rollout behind the others, in place of a line that was cut short."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("ab+") as stream:
-        stream.seek(0)
-        stream.truncate(len(_whole(stream.read())))
-        stream.write(msgspec.json.encode(rollout) + b"\n")
-
-
-def _whole(content: bytes) -> bytes:
-    return content[: content.rfind(b"\n") + 1]
+    lines.append(file, msgspec.json.encode(rollout))
