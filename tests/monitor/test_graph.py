@@ -11,7 +11,7 @@ pytest.importorskip("kinema_interfaces", reason="needs the built workspace")
 
 import rclpy
 from kinema_interfaces.msg import CalibrationState, CalibrationView
-from monitor.graph import Cameras, calibration, in_session
+from monitor.graph import Cameras
 from monitor.node import MonitorNode
 from monitor.recording import RecordingMonitor
 
@@ -48,31 +48,41 @@ def state(**fields: object) -> CalibrationState:
 def test_pictures_of_a_session_are_subscribed_to_while_it_is_open_and_somebody_looks():
     node = Listener()
     cameras = Cameras(node, predicted=True)  # type: ignore[arg-type]
-    cameras.subscribe(False, calibrating=True)
-    assert not node.taking
+    calibrates = set(node.taking)
+    assert calibrates == {"calibration/state"}
+    node.taking["calibration/state"](state())
+    cameras.subscribe(False)
+    assert node.taking.keys() == calibrates
+    node.taking["calibration/state"](state(phase=Phase.IDLE))
     cameras.subscribe(True)
-    usual = {f"{camera}/{stream}" for camera in CAMERAS for stream in ("image_raw", "predicted")}
+    usual = calibrates | {f"{camera}/{stream}" for camera in CAMERAS for stream in ("image_raw", "predicted")}
     assert node.taking.keys() == usual
     node.taking["left/image_raw"](picture(10))
     node.taking["left/predicted"](picture(20))
-    cameras.subscribe(True, calibrating=True)
+    node.taking["calibration/state"](state())
+    cameras.subscribe(True)
     assert node.taking.keys() == usual | {f"{camera}/calibration" for camera in CAMERAS}
     node.taking["left/calibration"](picture(30))
-    assert cameras.session["left"].max() == 30
+    assert cameras.calibration is not None and cameras.calibration.pictures["left"].max() == 30
     assert cameras.images["left"].max() == 10 and cameras.predicted()["left"].max() == 20, "what was seen stays"
+    node.taking["calibration/state"](state(phase=Phase.IDLE))
     cameras.subscribe(True)
-    assert node.taking.keys() == usual and not cameras.session
-    cameras.subscribe(False)
+    assert node.taking.keys() == usual and cameras.calibration is None
+    cameras.close()
     assert not node.taking and not cameras.images and not cameras.predicted()
 
 
 def test_a_page_is_told_of_an_open_session_with_the_pictures_of_its_own_cameras():
-    pictures = {camera: np.zeros((4, 6, 3), np.uint8) for camera in ("left", "right")}
-    assert not in_session(None) and calibration(None, pictures) is None, "nobody calibrates"
-    idle = state(phase=Phase.IDLE)
-    assert not in_session(idle) and calibration(idle, pictures) is None
-    assert in_session(state())
-    shown = calibration(state(auto_capture=True, pose=1, poses=4, show_next="nearer"), pictures)
+    node = Listener()
+    cameras = Cameras(node, predicted=False)  # type: ignore[arg-type]
+    assert cameras.calibration is None, "nobody calibrates"
+    node.taking["calibration/state"](state(phase=Phase.IDLE))
+    assert cameras.calibration is None
+    node.taking["calibration/state"](state(auto_capture=True, pose=1, poses=4, show_next="nearer"))
+    cameras.subscribe(True)
+    for camera in ("left", "right"):
+        node.taking[f"{camera}/calibration"](picture(30))
+    shown = cameras.calibration
     assert shown is not None and shown.pictures.keys() == {"left"}, "right is of another session"
     assert (shown.phase, shown.what, shown.devices, shown.samples) == (Phase.COLLECTING, "intrinsics", ("left",), 2)
     assert (shown.auto, shown.pose, shown.poses, shown.show_next, shown.message) == (True, 1, 4, "nearer", "sample 2")
@@ -95,7 +105,7 @@ def test_a_node_shows_a_session_from_its_first_state_to_its_end(node, monkeypatc
     node._show()
     usual = set(cameras._subscriptions)
     assert "calibration" not in usual and not page._calibration.visible
-    node._calibration._take(state(phase=Phase.SOLVING))
+    cameras._calibration._take(state(phase=Phase.SOLVING))
     node._show()
     assert set(cameras._subscriptions) == usual | {"calibration"}
     cameras._take_session("left", picture(30))
@@ -103,6 +113,6 @@ def test_a_node_shows_a_session_from_its_first_state_to_its_end(node, monkeypatc
     assert shown is not None and shown.pictures["left"].max() == 30
     node._show()
     assert page._calibration.visible and "intrinsics of left" in page._calibration.content
-    node._calibration._take(state(phase=Phase.IDLE))
+    cameras._calibration._take(state(phase=Phase.IDLE))
     node._show()
-    assert set(cameras._subscriptions) == usual and not page._calibration.visible and not cameras.session
+    assert set(cameras._subscriptions) == usual and not page._calibration.visible and not cameras.calibration

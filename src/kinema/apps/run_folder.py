@@ -209,8 +209,7 @@ class Run:
     def end(self, episode: Episode) -> None:
         """The episode that was begun last is over."""
         self.close()
-        with (self.folder / "episodes.jsonl").open("a") as file:
-            file.write(json.dumps(asdict(episode)) + "\n")
+        lines.append(self.folder / "episodes.jsonl", json.dumps(asdict(episode)).encode())
 
     def close(self) -> None:
         recorder, self._recorder = self._recorder, None
@@ -223,10 +222,8 @@ def read_facts(folder: Path) -> Facts:
 
 
 def read_episodes(folder: Path) -> list[Episode]:
-    """The episodes that ended, in order."""
-    path = folder / "episodes.jsonl"
-    rows = path.read_bytes().splitlines() if path.exists() else []
-    return [msgspec.json.decode(row, type=Episode) for row in rows]
+    """The episodes that ended, in order; a last line that its writer's death cut short is left out."""
+    return [msgspec.json.decode(line, type=Episode) for line in lines.read(folder / "episodes.jsonl")]
 
 
 def read_audit(folder: Path) -> list[Event]:

@@ -63,73 +63,6 @@ def token(node: Node) -> str | None:
         raise ConfigError(f"token_file {file}: cannot be read as text: {error}") from error
 
 
-class Cameras:
-    """The newest live image of every camera and, where wanted, the predicted frames; while subscribed.
-
-    `session` are the pictures of an open calibration session.
-    """
-
-    def __init__(self, node: Node, predicted: bool) -> None:
-        self._node = node
-        self._subscriptions: dict[str, list[Any]] = {}  # by stream
-        self._live: dict[str, tuple[int, ImageArray]] = {}
-        self._video: defaultdict[str, deque[tuple[int, ImageArray]]] = defaultdict(lambda: deque(maxlen=_VIDEO))
-        self.session: dict[str, ImageArray] = {}
-        self._streams: dict[str, tuple[Callable[[str, Image], None], dict[str, Any]]] = {
-            "image_raw": (self._take_live, self._live),
-            _SESSION: (self._take_session, self.session),
-        }
-        if predicted:
-            self._streams["predicted"] = self._take_predicted, self._video
-
-    @property
-    def images(self) -> dict[str, ImageArray]:
-        return {name: image for name, (_, image) in self._live.items()}
-
-    def subscribe(self, watched: bool, calibrating: bool = False) -> None:
-        """To what somebody looks at; a session's pictures are there while it is open (`calibrating`)."""
-        for stream, (take, kept) in self._streams.items():
-            wanted = watched and (calibrating or stream != _SESSION)
-            if wanted == (stream in self._subscriptions):
-                continue
-            for subscription in self._subscriptions.pop(stream, ()):
-                self._node.destroy_subscription(subscription)
-            kept.clear()
-            if wanted:
-                self._subscriptions[stream] = [self._open(name, stream, take) for name in CAMERAS]
-
-    def _open(self, name: str, stream: str, take: Callable[[str, Image], None]) -> Any:
-        row = topic(f"{name}/{stream}")
-        return self._node.create_subscription(message_type(row), row.name, lambda m: take(name, m), QOS[row.qos])
-
-    def _take_live(self, name: str, message: Image) -> None:
-        self._live[name] = (convert.time_ns(message.header.stamp), convert.image(message))
-
-    def _take_session(self, name: str, message: Image) -> None:
-        self.session[name] = convert.image(message)
-
-    def _take_predicted(self, name: str, message: Image) -> None:
-        frames, stamp_ns = self._video[name], convert.time_ns(message.header.stamp)
-        if frames and stamp_ns <= frames[-1][0]:  # another video begins
-            frames.clear()
-        frames.append((stamp_ns, convert.image(message)))
-
-    def predicted(self, waiting_ns: int = 0) -> dict[str, ImageArray]:
-        """For every camera that has a prediction the frame whose moment is nearest to the live image's.
-
-        While a chunk waits for a person, of an observation at `waiting_ns`, its video goes round instead.
-        """
-        chosen = {}
-        for name, frames in self._video.items():
-            shown = [frame for frame in frames if frame[0] >= waiting_ns]
-            if shown:
-                now = self._live[name][0] if name in self._live else shown[-1][0]
-                if waiting_ns:
-                    now = waiting_ns + time.monotonic_ns() % (shown[-1][0] - waiting_ns + _PAUSE_NS)
-                chosen[name] = min(shown, key=lambda frame: abs(frame[0] - now))[1]
-        return chosen
-
-
 class Newest:
     """The newest message of a topic that may be absent: its silence is no fault of the graph's."""
 
@@ -152,15 +85,7 @@ class Newest:
         self._node.destroy_subscription(self._subscription)
 
 
-def in_session(message: CalibrationState | None) -> bool:
-    """Whether a calibration session is open."""
-    return message is not None and message.phase != CalibrationPhase.IDLE
-
-
-def calibration(message: CalibrationState | None, pictures: Mapping[str, ImageArray]) -> Calibration | None:
-    """What the page shows of the session that is open; of the pictures those of its own cameras."""
-    if message is None or not in_session(message):
-        return None
+def _calibration(message: CalibrationState, pictures: Mapping[str, ImageArray]) -> Calibration:
     return Calibration(
         phase=CalibrationPhase(message.phase),
         what=message.what,
@@ -173,6 +98,87 @@ def calibration(message: CalibrationState | None, pictures: Mapping[str, ImageAr
         message=message.message,
         pictures={view.camera: pictures[view.camera] for view in message.views if view.camera in pictures},
     )
+
+
+class Cameras:
+    """The newest live image of every camera, of an open calibration session what it sees and, where wanted, the
+    predicted frames; images while subscribed."""
+
+    def __init__(self, node: Node, predicted: bool) -> None:
+        self._node = node
+        self._subscriptions: dict[str, list[Any]] = {}  # by stream
+        self._live: dict[str, tuple[int, ImageArray]] = {}
+        self._video: defaultdict[str, deque[tuple[int, ImageArray]]] = defaultdict(lambda: deque(maxlen=_VIDEO))
+        self._session: dict[str, ImageArray] = {}
+        self._streams: dict[str, tuple[Callable[[str, Image], None], dict[str, Any]]] = {
+            "image_raw": (self._take_live, self._live),
+            _SESSION: (self._take_session, self._session),
+        }
+        self._calibration = Newest(node, "calibration/state")
+        if predicted:
+            self._streams["predicted"] = self._take_predicted, self._video
+
+    def close(self) -> None:
+        self.subscribe(False)
+        self._calibration.close()
+
+    @property
+    def images(self) -> dict[str, ImageArray]:
+        return {name: image for name, (_, image) in self._live.items()}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The session that is open; of the pictures those of its own cameras."""
+        message = self._in_session()
+        return None if message is None else _calibration(message, self._session)
+
+    def _in_session(self) -> CalibrationState | None:
+        message: CalibrationState | None = self._calibration.fresh(time.monotonic_ns())
+        return None if message is None or message.phase == CalibrationPhase.IDLE else message
+
+    def subscribe(self, watched: bool) -> None:
+        """To what somebody looks at; a session's pictures are there while it is open."""
+        calibrating = self._in_session() is not None
+        for stream, (take, kept) in self._streams.items():
+            wanted = watched and (calibrating or stream != _SESSION)
+            if wanted == (stream in self._subscriptions):
+                continue
+            for subscription in self._subscriptions.pop(stream, ()):
+                self._node.destroy_subscription(subscription)
+            kept.clear()
+            if wanted:
+                self._subscriptions[stream] = [self._open(name, stream, take) for name in CAMERAS]
+
+    def _open(self, name: str, stream: str, take: Callable[[str, Image], None]) -> Any:
+        row = topic(f"{name}/{stream}")
+        return self._node.create_subscription(message_type(row), row.name, lambda m: take(name, m), QOS[row.qos])
+
+    def _take_live(self, name: str, message: Image) -> None:
+        self._live[name] = (convert.time_ns(message.header.stamp), convert.image(message))
+
+    def _take_session(self, name: str, message: Image) -> None:
+        self._session[name] = convert.image(message)
+
+    def _take_predicted(self, name: str, message: Image) -> None:
+        frames, stamp_ns = self._video[name], convert.time_ns(message.header.stamp)
+        if frames and stamp_ns <= frames[-1][0]:  # another video begins
+            frames.clear()
+        frames.append((stamp_ns, convert.image(message)))
+
+    def predicted(self, waiting_ns: int = 0) -> dict[str, ImageArray]:
+        """For every camera that has a prediction the frame whose moment is nearest to the live image's.
+
+        While a chunk waits for a person, of an observation at `waiting_ns`, its video goes round instead.
+        """
+        chosen = {}
+        for name, frames in self._video.items():
+            shown = [frame for frame in frames if frame[0] >= waiting_ns]
+            if shown:
+                now = self._live[name][0] if name in self._live else shown[-1][0]
+                if waiting_ns:
+                    now = waiting_ns + time.monotonic_ns() % (shown[-1][0] - waiting_ns + _PAUSE_NS)
+                chosen[name] = min(shown, key=lambda frame: abs(frame[0] - now))[1]
+        return chosen
 
 
 def recorder(message: RecorderState | None) -> Recorder | None:

@@ -37,9 +37,7 @@ from monitor.graph import (
     Buttons,
     Cameras,
     Newest,
-    calibration,
     ghosts,
-    in_session,
     recorder,
     token,
 )
@@ -94,7 +92,6 @@ class MonitorNode(Node):
         self.get_logger().info(f"the monitor page is on {self._page.url}")
         self._cameras = Cameras(self, predicted=True)
         self._recorder = Newest(self, "recorder/state")
-        self._calibration = Newest(self, "calibration/state")
         self._heard: dict[str, Any] = {}
         self._paths: dict[str, Array] = {}
         self._streams: dict[str, Stream] = {
@@ -115,9 +112,7 @@ class MonitorNode(Node):
         self.every(PERIOD, self._show)
 
     def cleanup(self) -> None:
-        if cameras := self.__dict__.pop("_cameras", None):
-            cameras.subscribe(False)
-        for name in ("_recorder", "_calibration", "_proposal", "_page", "_buttons", "_decisions"):
+        for name in ("_cameras", "_recorder", "_proposal", "_page", "_buttons", "_decisions"):
             if part := self.__dict__.pop(name, None):
                 part.close()
 
@@ -176,13 +171,13 @@ class MonitorNode(Node):
             predicted=self._cameras.predicted(plan.t0_ns if plan else 0),
             planned=self._paths.get("planned_path"),
             divergence=self._divergence(now_ns),
-            calibration=calibration(self._calibration.fresh(now_ns), self._cameras.session),
+            calibration=self._cameras.calibration,
             stale=tuple(n for n, stream in self._streams.items() if stream.health(now_ns).level == Level.STALE),
         )
 
     def _show(self) -> None:
         now_ns = time.monotonic_ns()
-        self._cameras.subscribe(self._page.watched, in_session(self._calibration.fresh(now_ns)))
+        self._cameras.subscribe(self._page.watched)
         self._page.show(self._snapshot(now_ns))
 
 

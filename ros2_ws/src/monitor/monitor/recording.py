@@ -24,9 +24,7 @@ from monitor.graph import (
     Buttons,
     Cameras,
     Newest,
-    calibration,
     ghosts,
-    in_session,
     recorder,
     token,
 )
@@ -61,7 +59,6 @@ class RecordingMonitor(Node):
         self.get_logger().info(f"the monitor page is on {self._page.url}")
         self._cameras = Cameras(self, predicted=False)
         self._recorder = Newest(self, "recorder/state")
-        self._calibration = Newest(self, "calibration/state")
         self._cell = Newest(self, "cell/status")
         self._heard: dict[str, Any] = {}
         self._T_base_world: Pose | None = None
@@ -72,9 +69,7 @@ class RecordingMonitor(Node):
         self.every(PERIOD, self._show)
 
     def cleanup(self) -> None:
-        if cameras := self.__dict__.pop("_cameras", None):
-            cameras.subscribe(False)
-        for name in ("_recorder", "_calibration", "_cell", "_page", "_buttons"):
+        for name in ("_cameras", "_recorder", "_cell", "_page", "_buttons"):
             if part := self.__dict__.pop(name, None):
                 part.close()
 
@@ -102,13 +97,13 @@ class RecordingMonitor(Node):
             force=force.force if force else float("nan"),
             images=self._cameras.images,
             outcome=_outcome(cell) if cell else "",
-            calibration=calibration(self._calibration.fresh(now_ns), self._cameras.session),
+            calibration=self._cameras.calibration,
             stale=tuple(n for n, stream in self._streams.items() if stream.health(now_ns).level == Level.STALE),
         )
 
     def _show(self) -> None:
         now_ns = time.monotonic_ns()
-        self._cameras.subscribe(self._page.watched, in_session(self._calibration.fresh(now_ns)))
+        self._cameras.subscribe(self._page.watched)
         self._page.show(self._snapshot(now_ns))
 
 
