@@ -15,6 +15,7 @@ from kinema.policies.action_unet import ActionUNetConfig
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
+from kinema.policies.codec import PatchesConfig, VaeConfig
 from kinema.policies.engines.graph import running
 from kinema.policies.look import EyeConfig, LookConfig
 from kinema.policies.text import WordsConfig
@@ -23,9 +24,7 @@ from kinema.policies.video_policy.config import (
     BottlenecksConfig,
     FlatConfig,
     LeanConfig,
-    PatchesConfig,
     SvdConfig,
-    VaeConfig,
     VideoPolicyConfig,
 )
 from kinema.policies.video_policy.model import VideoPolicyModel

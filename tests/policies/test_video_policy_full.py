@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinema.errors import CheckpointError, ConfigError
-from kinema.policies.video_policy.config import SvdConfig, VaeConfig, VideoPolicyConfig
+from kinema.policies.codec import VaeConfig
+from kinema.policies.video_policy.config import SvdConfig, VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
 from kinema.policies.video_policy.unet import SvdUNet
 

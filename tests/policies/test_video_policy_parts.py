@@ -4,15 +4,13 @@ import pytest
 import torch
 
 from kinema.errors import CheckpointError, ConfigError
+from kinema.policies.codec import Patches, PatchesConfig, Vae, VaeConfig
 from kinema.policies.video_policy import adapter
-from kinema.policies.video_policy.codec import Patches, Vae
 from kinema.policies.video_policy.config import (
     BottlenecksConfig,
     FlatConfig,
     LeanConfig,
-    PatchesConfig,
     SvdConfig,
-    VaeConfig,
 )
 from kinema.policies.video_policy.unet import unet
 

@@ -11,28 +11,10 @@ import pydantic
 
 from kinema import yaml_file
 from kinema.policies.action_unet import ActionUNetConfig
+from kinema.policies.codec import PatchesConfig, VaeConfig
 from kinema.policies.look import LookConfig
 from kinema.policies.sampling import SIGMA_MAX
 from kinema.policies.text import ClipConfig, WordsConfig
-
-
-@dataclass(frozen=True, slots=True)
-class VaeConfig:
-    """Stable Video Diffusion's autoencoder: 8 x 8 pixels to 4 numbers. `source`: a local folder or a hub id."""
-
-    kind: Literal["vae"] = "vae"
-    channels: tuple[int, ...] = (128, 256, 512, 512)
-    source: str = "stabilityai/stable-video-diffusion-img2vid"
-
-
-@dataclass(frozen=True, slots=True)
-class PatchesConfig:
-    """Principal components of `patch` x `patch` pixels: `predicted` of them are denoised, `shown` condition."""
-
-    kind: Literal["patches"] = "patches"
-    patch: int = 8
-    predicted: int = 48
-    shown: int = 64
 
 
 @dataclass(frozen=True, slots=True)

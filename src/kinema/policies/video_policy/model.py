@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import ConfigError
-from kinema.policies import look, sampling, text as words
+from kinema.policies import codec, look, sampling, text as words
 from kinema.policies.action_unet import ActionUNet, Answer, action_loss
 from kinema.policies.actions import WIDTH
 from kinema.policies.augmentation import varied
@@ -22,7 +22,7 @@ from kinema.policies.batch import Batch
 from kinema.policies.engines.graph import Part, Tensors, running
 from kinema.policies.look import Look
 from kinema.policies.pictures import signal
-from kinema.policies.video_policy import adapter, codec, sampler, unet
+from kinema.policies.video_policy import adapter, sampler, unet
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.sampler import Noise, Sight, Told
 

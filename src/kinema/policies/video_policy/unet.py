@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.policies.action_unet import LabelEmbedding
-from kinema.policies.video_policy.codec import published
+from kinema.policies.codec import published
 from kinema.policies.video_policy.config import LeanConfig, SvdConfig
 
 _WAVES = 3  # spatial frequencies that tell places apart, each twice the one before

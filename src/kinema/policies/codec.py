@@ -3,17 +3,36 @@
 Latents to be denoised have about unit variance, as the noise levels assume; those that condition need not.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.errors import CheckpointError, ConfigError
-from kinema.policies.video_policy.config import PatchesConfig, VaeConfig
 
 _VAE_SCALE = 0.18215  # makes the autoencoder's latents unit variance (Rombach et al. 2022, appendix G)
 _LEAST_STD = 0.02  # of a component [pixels' range -1..1]; quieter ones are not blown up to size 1
+
+
+@dataclass(frozen=True, slots=True)
+class VaeConfig:
+    """Stable Video Diffusion's autoencoder: 8 x 8 pixels to 4 numbers. `source`: a local folder or a hub id."""
+
+    kind: Literal["vae"] = "vae"
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    source: str = "stabilityai/stable-video-diffusion-img2vid"
+
+
+@dataclass(frozen=True, slots=True)
+class PatchesConfig:
+    """Principal components of `patch` x `patch` pixels: `predicted` of them are denoised, `shown` condition."""
+
+    kind: Literal["patches"] = "patches"
+    patch: int = 8
+    predicted: int = 48
+    shown: int = 64
 
 
 def codec(config: VaeConfig | PatchesConfig) -> "Vae | Patches":
