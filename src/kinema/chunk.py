@@ -28,7 +28,7 @@ class ObservationSpec:
     image_size        width, height [px] of every image
     images            False: only the reference camera's stamps matter, nothing is looked at
     history           how many moments, the newest last, `history_dt` [s] apart
-    executed_actions  how many of the last executed steps are wanted
+    executed_actions  how many of the last executed steps are wanted, `executed_dt` [s] apart
     committed_prefix  how many already committed steps the policy continues from
     max_skew          [s] the farthest another camera's stamp may lie from the reference's
     simulator_truth   only the demonstrator may ask for it
@@ -40,6 +40,7 @@ class ObservationSpec:
     history: int = 1
     history_dt: float = 1 / 30
     executed_actions: int = 0
+    executed_dt: float = 1 / 30
     committed_prefix: int = 0
     goal_image: bool = False
     force: bool = True

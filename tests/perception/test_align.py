@@ -1,5 +1,7 @@
 """Time alignment: nearest images within the budget, interpolated poses, nothing invented, every refusal counted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, strategies as st
@@ -68,7 +70,7 @@ def test_history_runs_oldest_to_newest(buffers):
 
 def test_history_that_is_not_there_yet_is_refused(buffers):
     spec = ObservationSpec(image_size=(32, 24), history=20)
-    with pytest.raises(AlignmentError, match="gripper: the nearest image"):
+    with pytest.raises(AlignmentError, match=r"gripper: there are 0\.30 s of it, the policy needs the last 0\.63 s"):
         assemble(spec, buffers, 9 * FRAME)
 
 
@@ -170,12 +172,14 @@ def test_only_who_asks_gets_the_truth(buffers):
 
 
 def test_executed_actions_lead_to_the_present_as_measured(buffers):
-    spec = ObservationSpec(image_size=(32, 24), executed_actions=5)
+    spec = ObservationSpec(image_size=(32, 24), executed_actions=5, history_dt=0.3)
     observation = assemble(spec, buffers, 9 * FRAME)
     executed = observation.executed_actions
     assert isinstance(executed, ActionChunk) and len(executed) == 5
     check_chunk(executed)
     np.testing.assert_allclose(executed.T_rel[-1], np.eye(4), atol=1e-12)
+    with pytest.raises(AlignmentError, match=r"tool pose: there are 0\.30 s of it, the policy needs the last 0\.80 s"):
+        assemble(replace(spec, executed_dt=0.2), buffers, 9 * FRAME)
     for i in range(5):
         due = executed.due_ns(i)
         assert abs(due - (9 * FRAME - (4 - i) * FRAME)) < 10

@@ -45,14 +45,27 @@ def test_the_observation_is_not_older_than_the_request():
     assert assembler.request is None and assembler.observe(now_ns=3) is None
 
 
-def test_every_image_of_a_history_is_newer_than_the_request():
+def test_a_moment_is_newer_than_the_request_and_its_history_is_what_was():
     spec = ObservationSpec(cameras=("gripper", "left"), image_size=(4, 3), history=2, history_dt=FRAME_NS * 1e-9)
     assembler = Assembler(spec)
     fill(assembler, 1, 2)
-    assembler.open(request(2 * FRAME_NS - to_ns(spec.max_skew)), now_ns=0)
+    assembler.open(request(3 * FRAME_NS - to_ns(spec.max_skew)), now_ns=0)
     assert assembler.observe(0) is None
     fill(assembler, 3, 3)
-    assert assembler.observe(0).images["gripper"][0, 0, 0, 0] == 2
+    assert assembler.observe(0).images["gripper"][:, 0, 0, 0].tolist() == [2, 3]
+
+
+def test_f02_a_history_that_is_shorter_than_the_policys_is_waited_for_and_the_reason_says_so():
+    spec = ObservationSpec(cameras=("gripper", "left"), image_size=(4, 3), history=4, history_dt=FRAME_NS * 1e-9)
+    assembler = Assembler(spec)
+    fill(assembler, 1, 2)
+    assembler.open(request(0), now_ns=0)
+    assert assembler.observe(0) is None
+    with pytest.raises(AlignmentError, match=r"gripper: there are 0\.03 s of it, the policy needs the last 0\.10 s"):
+        assembler.observe(to_ns(PATIENCE))
+    fill(assembler, 3, 4)
+    assembler.open(request(0), now_ns=0)
+    assert assembler.observe(0).images["gripper"][:, 0, 0, 0].tolist() == [1, 2, 3, 4]
 
 
 def test_f11_a_camera_that_has_gone_silent_rejects_the_request_by_name():

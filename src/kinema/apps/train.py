@@ -53,7 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--measure", type=int, default=500, help="steps from one measuring to the next, default %(default)s"
     )
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), help="mixed; default: bf16 on a GPU, else no")
-    parser.add_argument("--executable", type=int, default=24, help="steps of a chunk that may be played, default 24")
+    parser.add_argument(
+        "--executable", type=int, default=0, help="steps of a chunk that may be played; default: 24, of uva 8 of 16"
+    )
     parser.add_argument("--held-out", type=float, default=0.05, help="share of episodes, default %(default)s")
     parser.add_argument("--memory", type=float, help="[GB] of decoded images, default: a quarter of what is free")
 

@@ -16,3 +16,11 @@ def relative(now: Array, then: Array) -> Array:
     moved = (back @ (then[..., :3] - now[..., :3])[..., None])[..., 0]
     turned = rotation_6d(back @ rotation_from_6d(then[..., 3:9]))
     return np.concatenate([moved, turned, then[..., 9:10] - now[..., 9:10], then[..., 10:]], axis=-1)
+
+
+def absolute(now: Array, rows: Array) -> Array:
+    """And back: the states (..., 11) that rows (..., 11), as seen from `now` (..., 11), lead to."""
+    ahead = rotation_from_6d(now[..., 3:9])
+    moved = now[..., :3] + (ahead @ rows[..., :3, None])[..., 0]
+    turned = rotation_6d(ahead @ rotation_from_6d(rows[..., 3:9]))
+    return np.concatenate([moved, turned, now[..., 9:10] + rows[..., 9:10], rows[..., 10:]], axis=-1)

@@ -10,7 +10,7 @@ import enum
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -83,6 +83,9 @@ class StampedBuffer(Generic[Value]):
 
     def latest_ns(self) -> int | None:
         return self._stamps[-1] if self._stamps else None
+
+    def oldest_ns(self) -> int | None:
+        return self._stamps[0] if self._stamps else None
 
     def nearest(self, stamp_ns: int) -> tuple[int, Value]:
         """Stamp and value nearest to a moment; raises AlignmentError when the buffer is empty."""
@@ -190,6 +193,22 @@ def _moment(spec: ObservationSpec, buffers: Buffers, stamp_ns: int) -> _Moment:
     return _Moment(reference_ns, images)
 
 
+def _check_history(spec: ObservationSpec, buffers: Buffers, stamp_ns: int) -> None:
+    """A past that the policy needs and that was not seen yet is waited for; nothing stands in for it."""
+    streams: list[tuple[StampedBuffer[Any], float, int]] = [
+        (_camera(buffers, spec.cameras[0]), (spec.history - 1) * spec.history_dt, to_ns(spec.max_skew)),
+        (buffers.poses, (spec.executed_actions - 1) * spec.executed_dt, MAX_GAP_NS),
+    ]
+    for buffer, back, slack_ns in streams:
+        oldest_ns = buffer.oldest_ns()
+        if back > 0 and oldest_ns is not None and oldest_ns - (stamp_ns - to_ns(back)) > slack_ns:
+            raise AlignmentError(
+                Cause.MISSING,
+                f"{buffer.name}: there are {(stamp_ns - oldest_ns) * 1e-9:.2f} s of it, the policy needs the last "
+                f"{back:.2f} s: it waits until they are there",
+            )
+
+
 def _measured_chunk(buffers: Buffers, stamp_ns: int, count: int, dt: float, with_force: bool) -> ActionChunk:
     """The last `count` steps as the robot really moved: step i lies at t0 - (count - 1 - i) dt, the last at t0."""
     T_base_tcp_t0 = buffers.poses.at(stamp_ns, interpolate)
@@ -228,12 +247,13 @@ def _assemble(
     truth: Truth | None,
 ) -> Observation:
     step_ns = to_ns(spec.history_dt)
+    _check_history(spec, buffers, stamp_ns)
     moments = [_moment(spec, buffers, stamp_ns - k * step_ns) for k in reversed(range(spec.history))]
     stamps = [moment.stamp_ns for moment in moments]
     force = _force(buffers, stamps) if spec.force else None
     executed = None
     if spec.executed_actions:
-        executed = _measured_chunk(buffers, stamps[-1], spec.executed_actions, spec.history_dt, force is not None)
+        executed = _measured_chunk(buffers, stamps[-1], spec.executed_actions, spec.executed_dt, force is not None)
     return Observation(
         stamp_ns=stamps[-1],
         images={
@@ -263,7 +283,7 @@ def assemble(
 ) -> Observation:
     """Exactly what the spec asks for, at the reference image nearest to a moment [ns].
 
-    Executed actions are taken as measured, `history_dt` apart, the last at the observation's stamp. Raises
+    Executed actions are taken as measured, `executed_dt` apart, the last at the observation's stamp. Raises
     AlignmentError saying which stream is at fault and counts it in `buffers.dropped`.
     """
     try:
@@ -281,8 +301,9 @@ def newest_moment(spec: ObservationSpec, buffers: Buffers, after_ns: int = 0) ->
     """The newest reference stamp [ns] later than `after_ns` that every other stream has already caught up with.
 
     The streams of one moment do not arrive at once: a moment is offered when each other camera has an image within
-    the budget and the pose has been measured since. Raises AlignmentError, not counted, when there is none yet; when
-    the newest moments will never be complete, that is `assemble`'s to say.
+    the budget, the pose has been measured since, and there is as much of the past as the spec asks for. Raises
+    AlignmentError, not counted, when there is none yet; when the newest moments will never be complete, that is
+    `assemble`'s to say.
     """
     reference = _camera(buffers, spec.cameras[0])
     budget_ns = to_ns(spec.max_skew)
@@ -295,5 +316,6 @@ def newest_moment(spec: ObservationSpec, buffers: Buffers, after_ns: int = 0) ->
         if stamp_ns <= after_ns:
             break
         if stamp_ns <= min(limits):
+            _check_history(spec, buffers, stamp_ns)
             return stamp_ns
     raise AlignmentError(Cause.MISSING, f"{reference.name}: no new image that the other streams have caught up with")

@@ -152,7 +152,8 @@ class ActionUNet(nn.Module):
         return self.out(x).transpose(1, 2)
 
 
-def _known(prefix: Tensor, steps: int) -> Tensor:
+def first(prefix: Tensor, steps: int) -> Tensor:
+    """(b, steps) which steps are among the first `prefix` (b,)."""
     return torch.arange(steps, device=prefix.device) < prefix[:, None]
 
 
@@ -163,24 +164,33 @@ def committed(rows: ArrayLike, like: Tensor) -> tuple[Tensor, Tensor]:
     return chunk, torch.tensor([len(known)], device=like.device)
 
 
-def action_loss(answer: Answer, actions: Tensor, prefix: Tensor, mean: float = 0.0, std: float = 1.6) -> Tensor:
+def action_loss(
+    answer: Answer,
+    actions: Tensor,
+    prefix: Tensor,
+    mean: float = 0.0,
+    std: float = 1.6,
+    judged: Tensor | None = None,
+) -> Tensor:
     """EDM's loss of normalised actions (b, n, w), of which `prefix` (b,) first steps are known.
+
+    `judged` (b,): which of the chunks count; None: all.
 
     Each chunk's noise level is its own draw, ln(sigma) ~ N(mean, std), whatever the level of a video that it is read
     from. Draws come from torch's global generator.
     """
-    known = _known(prefix, actions.shape[1])
+    known = first(prefix, actions.shape[1])
     sigma = sampling.log_normal(torch.randn(len(actions), device=actions.device), mean, std)
     scaled, velocity = sampling.diffuse(actions, torch.randn_like(actions), sigma)
     scaled = torch.where(known[..., None], actions, scaled)
     error = (answer(scaled, sampling.scalings(sigma).label, known) - velocity).square().mean(dim=2)
-    wanted = (~known).to(error.dtype)
+    wanted = (~known if judged is None else ~known & judged[:, None]).to(error.dtype)
     return (error * wanted).sum() / wanted.sum().clamp(min=1)
 
 
 def clean_actions(answer: Answer, noisy: Tensor, sigma: Tensor, given: Tensor, prefix: Tensor) -> Tensor:
     """The clean actions (b, n, w) that the network sees in noisy ones of level sigma (); known steps are `given`'s."""
-    known = _known(prefix, noisy.shape[1])[..., None]
+    known = first(prefix, noisy.shape[1])[..., None]
     scale = sampling.scalings(sigma)
     scaled = torch.where(known, given, scale.into * noisy)
     velocity = answer(scaled, scale.label.expand(len(noisy)), known[..., 0])

@@ -18,11 +18,12 @@ from kinema import yaml_file
 from kinema.chunk import ActionChunk, Observation
 from kinema.clock import to_seconds
 from kinema.episodes.state import STATE, relative
-from kinema.errors import ChunkError
+from kinema.errors import ChunkError, EpisodeError, ObservationError
 from kinema.geometry import Array, rotation_6d, rotation_from_6d
 from kinema.robots import GRIPPER
 
 WIDTH = len(STATE)  # numbers in a row
+DONE = WIDTH - 1  # of a step that is over, as far as a policy knows of it: not its force
 
 # What counts as no variation: [m], rotation, [m], [N]. Noise of a column that hardly moves isn't blown up to size 1.
 _FLOOR = (*(0.005,) * 3, *(0.05,) * 6, 0.002, 0.2)
@@ -54,12 +55,17 @@ class ActionSpace(pydantic.BaseModel):
         return self
 
     @classmethod
-    def of(cls, index: Mapping[str, Any], executable: int) -> Self:
-        """The space of a data set of shards, by its index (`kinema.episodes.shards`)."""
+    def of(cls, index: Mapping[str, Any], executable: int, horizon: int = 0) -> Self:
+        """The space of a data set of shards, by its index (`kinema.episodes.shards`); `horizon` 0: as far as it goes.
+
+        Raises EpisodeError for a horizon that its statistics don't reach.
+        """
+        if horizon > index["horizon"]:
+            raise EpisodeError(f"chunks of {horizon} steps: the data set's statistics are of {index['horizon']}")
         found, dt = index["statistics"]["action"], 1.0 / index["rate"]
         std = np.maximum(found["std"], _FLOOR)
         return cls(
-            horizon=index["horizon"],
+            horizon=horizon or index["horizon"],
             dt=dt,
             offset=dt,
             executable=executable,
@@ -78,6 +84,33 @@ class ActionSpace(pydantic.BaseModel):
         steps = np.minimum(now[..., None] + np.arange(1, self.horizon + 1), len(exact) - 1)
         return relative(exact[now][..., None, :], exact[steps])
 
+    def done(self, state: ArrayLike, t: ArrayLike, count: int) -> NDArray[np.float32]:
+        """The last `count` steps (..., count, DONE) up to steps t (...) of states (n, 11), as seen from there.
+
+        Normalised. Before the episode's beginning all was as in its first state.
+        """
+        exact, now = np.asarray(state, np.float64), np.asarray(t)
+        steps = np.maximum(now[..., None] + np.arange(1 - count, 1), 0)
+        return self.normalise(relative(exact[now][..., None, :], exact[steps]))[..., :DONE]
+
+    def executed(self, observation: Observation, count: int) -> NDArray[np.float32]:
+        """The last `count` steps (count, DONE) that were executed, as `done` has them.
+
+        Raises ObservationError for an observation that has fewer, or steps that lie otherwise in time.
+        """
+        chunk = observation.executed_actions
+        if chunk is None or len(chunk) < count or not math.isclose(chunk.dt, self.dt, rel_tol=1e-3):
+            there = "none" if chunk is None else f"{len(chunk)}, {chunk.dt:.3f} s apart"
+            raise ObservationError(
+                f"executed actions: the policy needs the last {count}, {self.dt:.3f} s apart; there are {there}"
+            )
+        rows = np.zeros((count, WIDTH))
+        T_rel = chunk.T_rel[-count:]
+        rows[:, :3], rows[:, 3:9] = T_rel[:, :3, 3], rotation_6d(T_rel[:, :3, :3])
+        if chunk.width_change is not None:
+            rows[:, 9] = chunk.width_change[-count:]
+        return self.normalise(rows)[:, :DONE]
+
     def normalise(self, rows: ArrayLike) -> NDArray[np.float32]:
         return ((np.asarray(rows, np.float64) - self.mean) / self.std).astype(np.float32)
 
@@ -91,15 +124,31 @@ class ActionSpace(pydantic.BaseModel):
         Between the observation and the last committed step the way is known; here it is cut at the new chunk's times.
         They lie between those of the committed steps, so that one step less is known than was committed.
         """
-        committed = observation.committed
-        if committed is None:
+        if observation.committed is None:
             return np.zeros((0, WIDTH), np.float32)
-        due = np.array([to_seconds(committed.due_ns(i) - observation.stamp_ns) for i in range(len(committed))])
+        return self._known(observation.committed, observation)
+
+    def rows(self, chunk: ActionChunk, observation: Observation) -> NDArray[np.float32]:
+        """Another policy's chunk as this space's rows (horizon, 11), normalised, cut at this space's times.
+
+        Raises ChunkError for one that ends before the horizon does.
+        """
+        known = self._known(chunk, observation)
+        if len(known) < self.horizon:
+            raise ChunkError(
+                f"chunk {chunk.id} of {chunk.policy}: is {len(known)} steps of {self.dt:.3f} s long, needed are "
+                f"{self.horizon}"
+            )
+        return known
+
+    def _known(self, chunk: ActionChunk, observation: Observation) -> NDArray[np.float32]:
+        """The first k steps (k, 11), normalised, that a chunk leads through after an observation."""
+        due = np.array([to_seconds(chunk.due_ns(i) - observation.stamp_ns) for i in range(len(chunk))])
         if due[0] < 0.0:  # a stretched chunk is behind its time: its next step is half a step ahead, give or take
-            due += 0.5 * committed.dt - due[0]
+            due += 0.5 * chunk.dt - due[0]
         ahead = due > 0.0
-        now = _row(observation)
-        knots = np.concatenate([now, _rows(committed)[ahead]])
+        now = _row(observation, chunk)
+        knots = np.concatenate([now, _rows(chunk)[ahead]])
         times = np.concatenate([[0.0], due[ahead]])
         wanted = self.offset + self.dt * np.arange(self.horizon)
         wanted = wanted[wanted <= times[-1] + 1e-6]
@@ -136,10 +185,10 @@ class ActionSpace(pydantic.BaseModel):
         )
 
 
-def _row(observation: Observation) -> Array:
+def _row(observation: Observation, chunk: ActionChunk) -> Array:
     """The observation's own state (1, 11); force is what is played first."""
-    pose, committed = observation.T_base_tcp[-1], observation.committed
-    force = 0.0 if committed is None or committed.force is None else committed.force[0]
+    pose = observation.T_base_tcp[-1]
+    force = 0.0 if chunk.force is None else chunk.force[0]
     return np.array([[*pose.position, *rotation_6d(pose.rotation), observation.width[-1], force]])
 
 

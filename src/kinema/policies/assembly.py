@@ -18,7 +18,9 @@ PATIENCE = 0.5  # [s] of waiting for a complete moment before the request is rej
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One wish for a chunk; every image must have been acquired at `not_before_ns` [Kinema time] or later.
+    """One wish for a chunk; its moment must have been acquired at `not_before_ns` [Kinema time] or later.
+
+    Images of the past, where the policy wants them, are those that there were.
 
     `approval`: a person will look at the chunk, and at the video that goes with it, before it is played.
     """
@@ -88,7 +90,7 @@ class Assembler:
         request = self.request
         if request is None:
             return None
-        first_ns = request.not_before_ns + to_ns((self.spec.history - 1) * self.spec.history_dt + self.spec.max_skew)
+        first_ns = request.not_before_ns + to_ns(self.spec.max_skew)
         try:
             observation = self._assemble(newest_moment(self.spec, self.buffers, first_ns - 1), request.text)
         except AlignmentError:

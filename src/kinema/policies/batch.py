@@ -17,6 +17,10 @@ class Batch:
     text     b times the task in words
     actions  (b, horizon, 11) float32, normalised: the steps of the chunk that was right at t; None: video alone
     glimpse  (b, length) float32: what a look that learns no more sees at t (`Look.glimpse`); None: look at `now`
+    past     (b, cameras, moments, height, width, 3) uint8 RGB: the images before t, oldest first, `stride` steps
+             apart; None where the policy looks at the present alone
+    done     (b, steps, 10) float32, normalised: the last steps up to t (`ActionSpace.done`); None as `past`, or video
+             alone
     prefix   (b,) int64: how many of the first steps are committed already, given as a condition and not to be learned
     """
 
@@ -27,6 +31,8 @@ class Batch:
     actions: Tensor | None
     prefix: Tensor
     glimpse: Tensor | None = None
+    past: Tensor | None = None
+    done: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.text)

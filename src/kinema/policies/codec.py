@@ -1,4 +1,4 @@
-"""Images to latents and back: Stable Video Diffusion's autoencoder, or principal components fitted to the data.
+"""Images to latents and back: published autoencoders, or principal components fitted to the data.
 
 Latents to be denoised have about unit variance, as the noise levels assume; those that condition need not.
 """
@@ -26,6 +26,21 @@ class VaeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KlConfig:
+    """Latent diffusion's autoencoder kl-f16 (Rombach et al. 2022): 16 x 16 pixels to 16 numbers, image by image.
+
+    source  a local folder as diffusers lays out an AutoencoderKL; scale: makes its latents unit variance (Li et al.
+            2024, "Autoregressive Image Generation without Vector Quantization", whose autoencoder it is)
+    """
+
+    kind: Literal["kl"] = "kl"
+    channels: tuple[int, ...] = (128, 128, 256, 256, 512)
+    latent: int = 16
+    scale: float = 0.2325
+    source: str = "models/kl-f16"
+
+
+@dataclass(frozen=True, slots=True)
 class PatchesConfig:
     """Principal components of `patch` x `patch` pixels: `predicted` of them are denoised, `shown` condition."""
 
@@ -35,8 +50,15 @@ class PatchesConfig:
     shown: int = 64
 
 
-def codec(config: VaeConfig | PatchesConfig) -> "Vae | Patches":
-    return Vae(config) if isinstance(config, VaeConfig) else Patches(config)
+def codec(config: VaeConfig | KlConfig | PatchesConfig) -> "Vae | Kl | Patches":
+    if isinstance(config, PatchesConfig):
+        return Patches(config)
+    return Kl(config) if isinstance(config, KlConfig) else Vae(config)
+
+
+def left_out(codec: "Vae | Kl | Patches", images: Tensor) -> Tensor:
+    """What the codec leaves out of images (n, 3, height, width), -1 to 1."""
+    return images - codec.decode(codec.encode(images))
 
 
 class Patches(nn.Module):
@@ -147,6 +169,56 @@ class Vae(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, height, width), -1 to 1, of latents (n, 4, h, w) of one video's n frames of one view."""
         return self.network.decode(latents / _VAE_SCALE, num_frames=len(latents)).sample
+
+
+class Kl(nn.Module):
+    """Latent diffusion's autoencoder; frozen."""
+
+    def __init__(self, config: KlConfig) -> None:
+        from diffusers import AutoencoderKL  # seconds to import
+
+        super().__init__()
+        self.config = config
+        levels = len(config.channels)
+        self.factor, self.predicted, self.shown = 2 ** (levels - 1), config.latent, config.latent
+        network: Any = AutoencoderKL(
+            down_block_types=(*("DownEncoderBlock2D",) * (levels - 1), "AttnDownEncoderBlock2D"),
+            up_block_types=("AttnUpDecoderBlock2D", *("UpDecoderBlock2D",) * (levels - 1)),
+            block_out_channels=config.channels,
+            layers_per_block=2,
+            latent_channels=config.latent,
+        )
+        self.network = network.eval().requires_grad_(False)
+
+    def load_pretrained(self) -> None:
+        """Take the published weights; raises CheckpointError naming the files that are missing."""
+        from diffusers import AutoencoderKL
+
+        try:
+            found: Any = AutoencoderKL.from_pretrained(self.config.source, local_files_only=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"the autoencoder kl-f16 is not in {self.config.source!r}; put config.json and "
+                "diffusion_pytorch_model.safetensors of it into a folder and name it as `codec.source`"
+            ) from error
+        self.network.load_state_dict(found.state_dict())
+
+    def fit(self, images: Tensor) -> None:
+        """Nothing: the autoencoder comes trained."""
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (n, latent, h, w) of images (n, 3, height, width), -1 to 1: the encoder's mode."""
+        return self.config.scale * self.network.encode(images).latent_dist.mode()
+
+    def show(self, images: Tensor) -> Tensor:
+        """Those that condition are the same."""
+        return self.encode(images)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (n, 3, height, width), -1 to 1, of latents (n, latent, h, w)."""
+        return self.network.decode(latents / self.config.scale).sample
 
 
 def published(kind: Any, source: str, part: str, key: str) -> Any:

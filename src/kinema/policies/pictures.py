@@ -11,10 +11,15 @@ from kinema.errors import ObservationError
 
 
 def newest(observation: Observation, cameras: Sequence[str], size: tuple[int, int]) -> Tensor:
-    """The newest image of each camera, (cameras, height, width, 3) uint8 RGB; `size` is width, height [px].
+    """The newest image of each camera, (cameras, height, width, 3) uint8 RGB; as `recent`."""
+    return recent(observation, cameras, size, 1)[0]
 
-    Raises ObservationError for a camera that is missing, and for images of another size or type. Pixels that are whole
-    numbers of 8 bits are always numbers.
+
+def recent(observation: Observation, cameras: Sequence[str], size: tuple[int, int], moments: int) -> Tensor:
+    """The last images of each camera, (moments, cameras, height, width, 3) uint8 RGB; `size` is width, height [px].
+
+    Raises ObservationError for a camera that is missing, for fewer moments than these, and for images of another size
+    or type. Pixels that are whole numbers of 8 bits are always numbers.
     """
     images = []
     for camera in cameras:
@@ -22,14 +27,20 @@ def newest(observation: Observation, cameras: Sequence[str], size: tuple[int, in
         if history is None or not len(history):
             there = ", ".join(observation.images) or "none"
             raise ObservationError(f"no image of camera {camera!r}; there are: {there}; needed: {', '.join(cameras)}")
-        image = np.asarray(history[-1])
-        if image.dtype != np.uint8 or image.shape != (size[1], size[0], 3):
+        if len(history) < moments:
             raise ObservationError(
-                f"{camera}: the image is {image.dtype} of shape {image.shape}, needed is uint8 of shape "
-                f"{(size[1], size[0], 3)}"
+                f"{camera}: the observation has a history of {len(history)} moments, the policy needs {moments}; it "
+                "waits until there are so many"
             )
-        images.append(image)
-    return torch.from_numpy(np.stack(images))
+        some = [np.asarray(image) for image in history[-moments:]]
+        for image in some:
+            if image.dtype != np.uint8 or image.shape != (size[1], size[0], 3):
+                raise ObservationError(
+                    f"{camera}: the image is {image.dtype} of shape {image.shape}, needed is uint8 of shape "
+                    f"{(size[1], size[0], 3)}"
+                )
+        images.append(np.stack(some))
+    return torch.from_numpy(np.stack(images, axis=1))
 
 
 def signal(images: Tensor) -> Tensor:

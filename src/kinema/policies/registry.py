@@ -22,6 +22,7 @@ POLICIES = {
 LEARNED = {  # by the kind that a checkpoint is of: modules as `Learned` describes them
     "diffusion_policy": "kinema.policies.diffusion_policy.policy",
     "video_policy": "kinema.policies.video_policy.policy",
+    "uva": "kinema.policies.uva.policy",
 }
 SIMULATOR_ONLY = frozenset({"demonstrator"})  # what may see the simulator's truth; never a learned policy
 

@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,13 @@ class ClipConfig:
 
 
 Config = WordsConfig | ClipConfig
+
+
+class Told(NamedTuple):
+    """What b texts say: `text` (b, n) to a video network, `query` to its look, None where there is no look."""
+
+    text: Tensor
+    query: Tensor | None
 
 
 def encoder(config: Config) -> "Words | Clip":

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from kinema.chunk import Observation, ObservationSpec, check_chunk
+from kinema.chunk import ActionChunk, Observation, ObservationSpec, check_chunk
 from kinema.errors import CheckpointError
 from kinema.geometry import Pose
 from kinema.interfaces import ImaginingPolicy, Policy
@@ -26,7 +26,26 @@ def blank(spec: ObservationSpec) -> Observation:
         width=np.full(spec.history, 0.08),
         force=np.zeros(spec.history) if spec.force else None,
         text="do nothing" if spec.text else "",
+        executed_actions=_still(spec) if spec.executed_actions else None,
         goal_image=dark[-1] if spec.goal_image else None,
+    )
+
+
+def _still(spec: ObservationSpec) -> ActionChunk:
+    """Executed steps of a tool that stood."""
+    steps = spec.executed_actions
+    return ActionChunk(
+        id=0,
+        policy="executed",
+        t0_ns=10**9,
+        T_base_tcp_t0=_AHEAD,
+        width_t0=0.08,
+        dt=spec.executed_dt,
+        offset=-(steps - 1) * spec.executed_dt,
+        T_rel=np.tile(np.eye(4), (steps, 1, 1)),
+        width_change=np.zeros(steps),
+        force=None,
+        executable=steps,
     )
 
 

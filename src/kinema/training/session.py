@@ -38,7 +38,7 @@ class Order:
     look        folder of a look that knows what words mean, or None
     published   begin with published weights where the size has such
     held_out    [-] share of the data's episodes that nothing is learned from
-    executable  how many of a chunk's steps the policy may have played
+    executable  how many of a chunk's steps the policy may have played; 0: as many as is usual for it
     memory      [GB] of decoded images that are kept on the device; None: as many as a quarter of what is free
     """
 
@@ -53,7 +53,7 @@ class Order:
     published: bool = True
     cameras: tuple[str, ...] = ("gripper", "left", "right")
     held_out: float = 0.05
-    executable: int = 24
+    executable: int = 0
     memory: float | None = None
 
 
@@ -143,7 +143,7 @@ class Session:
         """How actions are meant: as the checkpoint before learned them, or by the data's statistics."""
         before = self._before
         if before is None or before.training["stage"] == "video":
-            return ActionSpace.of(self._data.index, self.order.executable)
+            return ActionSpace.of(self._data.index, self._executable, self.model.horizon)
         if not np.isclose(before.action.dt * self._data.rate, 1.0):
             raise TrainingError(
                 f"{self.order.begin}: its steps are {before.action.dt:.3f} s apart, {self.order.data} has "
@@ -151,11 +151,15 @@ class Session:
             )
         return before.action
 
+    @property
+    def _executable(self) -> int:
+        return self.order.executable or self.model.executable
+
     def _windows(self) -> tuple[Windows, Windows]:
         order, model = self.order, self.model
         width, _ = self._data.size(0, order.cameras[0])
         shift = round(stages.recipe(order.kind, order.size, order.stage).shift * width)
-        framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix)
+        framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix, model.history)
         train, held_out = ([(self._data, episode) for episode in some] for some in split(self._data, order.held_out))
         train += [(data, episode) for data in self._videos for episode in range(len(data))]
         device = self._accelerator.device
@@ -195,7 +199,7 @@ class Session:
             "begin": self._before.hash if self._before else None,
             "look": self._look,
             "held_out": order.held_out,
-            "executable": order.executable,
+            "executable": self._executable,
             "precision": self._accelerator.mixed_precision,
             "config": self.model.config.model_dump(mode="json"),
         }

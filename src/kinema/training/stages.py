@@ -2,7 +2,8 @@
 
 The two stages of "Video Generators are Robot Policies" (section 3.3) are `video`, which learns to imagine, also from
 videos that nobody knows the actions of, and `action`, which learns to read actions from a video network that stays as
-it is. `joint` learns both at once.
+it is. `joint` learns both at once. Of UVA `joint` draws a task for every moment from five, `video` and `action` are one
+of them alone: to begin with videos, and to see what is lost without them ("Unified Video Action Model", section V-D).
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from kinema.policies import checkpoint, look_file
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
 from kinema.policies.look import Look
+from kinema.policies.uva.model import UvaConfig, UvaModel
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
 
@@ -22,6 +24,7 @@ from kinema.policies.video_policy.model import VideoPolicyModel
 _NETWORKS: dict[str, tuple[Any, Any]] = {
     "video_policy": (VideoPolicyConfig, VideoPolicyModel),
     "diffusion_policy": (DiffusionPolicyConfig, DiffusionPolicyModel),
+    "uva": (UvaConfig, UvaModel),
 }
 
 
@@ -53,6 +56,13 @@ RECIPES = {  # by kind, size and stage
     ("video_policy", "full", "joint"): Recipe(1e-5, 32, 370_000, average=0.9999, shift=0.0),
     ("diffusion_policy", "small", "action"): Recipe(1e-3, 64, 20_000),
     ("diffusion_policy", "full", "action"): Recipe(3e-4, 64, 60_000, average=0.9999),
+    # untuned
+    ("uva", "small", "video"): Recipe(1e-3, 32, 10_000),
+    ("uva", "small", "action"): Recipe(1e-3, 32, 10_000),
+    ("uva", "small", "joint"): Recipe(1e-3, 32, 20_000),
+    ("uva", "full", "video"): Recipe(1e-4, 64, 200_000, average=0.9999, shift=0.0),
+    ("uva", "full", "action"): Recipe(1e-4, 64, 200_000, average=0.9999, shift=0.0),
+    ("uva", "full", "joint"): Recipe(1e-4, 64, 200_000, average=0.9999, shift=0.0),
 }
 
 

@@ -40,6 +40,7 @@ class Framing:
     cameras  in the order of the batch's images
     frames   of the future, of each camera; 0: only the images at t
     stride   steps from one frame to the next
+    history  moments of images, the newest at t, as far apart as frames; with more than one come the steps since then
     shift    [px] a camera's images are moved by up to so much, all alike, in each direction; the border goes on
     prefix   up to so many first steps of a chunk are committed already, in every second moment
     """
@@ -49,6 +50,17 @@ class Framing:
     stride: int = 4
     shift: int = 0
     prefix: int = 0
+    history: int = 1
+
+    @property
+    def done(self) -> int:
+        """How many of the steps before a moment belong to it."""
+        return self.history * self.stride if self.history > 1 else 0
+
+    @property
+    def present(self) -> bool:
+        """Whether the images at t are all that belongs to a moment."""
+        return self.frames == 0 and self.history == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +185,16 @@ class Windows:
         )
         counts = [len(rows) for rows in kept]
         self._steps = np.concatenate([begin + rows for begin, rows in zip(first, kept, strict=True)])
-        self._last = np.repeat(first + lengths - 1, counts)
+        self._first, self._last = np.repeat(first, counts), np.repeat(first + lengths - 1, counts)
         self._texts = [
             data.text(episode) for (data, episode), n in zip(episodes, counts, strict=True) for _ in range(n)
         ]
         self._state = None if space is None else _states(states, kept).to(self._device)
         self._actions = None if space is None else _actions(states, kept, space).to(self._device)
+        self._done: Tensor | None = None
+        if space is not None and framing.done:
+            rows = [space.done(state, some, framing.done) for state, some in zip(states, kept, strict=True)]
+            self._done = torch.from_numpy(np.concatenate(rows)).to(self._device)
         width, height = self.size
         needed = int(lengths.sum()) * len(framing.cameras) * width * height * 3
         self._images: Tensor | None = None
@@ -196,28 +212,34 @@ class Windows:
             Draw(np.arange(some.start, some.stop), *_plain(len(some), self.framing)) for some in _chunks(len(self), 64)
         )
         self._glimpses = torch.cat([see(self.batch(drawn)) for drawn in rows])
-        if not self.framing.frames:
+        if self.framing.present:
             self._images = None
 
     def batch(self, drawn: Draw) -> Batch:
         """The moments drawn, on the device."""
         rows, mine = drawn.rows, torch.from_numpy(drawn.rows).to(self._device)
-        seen = self._glimpses is not None and not self.framing.frames
+        seen, before = self._glimpses is not None and self.framing.present, self.framing.history - 1
         cut = torch.empty(len(rows), 1, 0, dtype=torch.uint8, device=self._device) if seen else self._shown(drawn)
         return Batch(
-            now=cut[:, 0],
+            now=cut[:, before],
             state=None if self._state is None else self._state[mine],
-            future=cut[:, 1:].transpose(1, 2) if self.framing.frames else None,
+            future=cut[:, before + 1 :].transpose(1, 2) if self.framing.frames else None,
             text=tuple(self._texts[row] for row in rows),
             actions=None if self._actions is None else self._actions[mine],
             prefix=torch.from_numpy(drawn.prefix).to(self._device),
             glimpse=None if self._glimpses is None else self._glimpses[mine],
+            past=cut[:, :before].transpose(1, 2) if before else None,
+            done=None if self._done is None else self._done[mine],
         )
 
     def _shown(self, drawn: Draw) -> Tensor:
-        """Images (b, 1 + frames, cameras, height, width, 3) of the moments drawn and of what comes of them."""
-        rows, ahead = drawn.rows, self.framing.stride * np.arange(self.framing.frames + 1)
-        steps = np.minimum(self._steps[rows, None] + ahead, self._last[rows, None])
+        """Images (b, history + frames, cameras, height, width, 3) of the moments drawn, before and after them.
+
+        Before an episode's beginning there is its first image, after its end its last.
+        """
+        framing, rows = self.framing, drawn.rows
+        ahead = framing.stride * np.arange(1 - framing.history, framing.frames + 1)
+        steps = np.clip(self._steps[rows, None] + ahead, self._first[rows, None], self._last[rows, None])
         images = self._images
         if images is None:
             needed, steps = np.unique(steps, return_inverse=True)

@@ -19,10 +19,10 @@ from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
 from kinema.policies.engines import backends, onnx_file
 from kinema.policies.engines.graph import traced
+from kinema.policies.text import Told
 from kinema.policies.video_policy import sampler
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
-from kinema.policies.video_policy.sampler import Told
 
 torch.set_num_threads(1)
 

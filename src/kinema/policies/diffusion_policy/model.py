@@ -58,7 +58,8 @@ class DiffusionPolicyConfig(pydantic.BaseModel):
 class DiffusionPolicyModel(nn.Module):
     """All that is learned; what a trainer needs to know of a policy stands in front."""
 
-    frames, stride = 0, 1  # it learns from no video
+    frames, stride, history = 0, 1, 1  # it learns from no video
+    horizon, executable = 0, 24  # a chunk is as long as the data's
     stages = ("action",)
     narrow = ("label", "head")
 

@@ -22,9 +22,10 @@ from kinema.policies.batch import Batch
 from kinema.policies.engines.graph import Part, Tensors, running
 from kinema.policies.look import Look
 from kinema.policies.pictures import signal
+from kinema.policies.text import Told
 from kinema.policies.video_policy import adapter, sampler, unet
 from kinema.policies.video_policy.config import VideoPolicyConfig
-from kinema.policies.video_policy.sampler import Noise, Sight, Told
+from kinema.policies.video_policy.sampler import Noise, Sight
 
 STAGES = ("video", "action", "joint")
 
@@ -33,6 +34,8 @@ class VideoPolicyModel(nn.Module):
     """Everything that is learned, and what is fitted or frozen beside it; a checkpoint holds all of its tensors."""
 
     stages = STAGES
+    history = 1
+    executable = 24
     narrow = ("unet", "adapter", "head")
     scale: Tensor
     _view: Tensor
@@ -252,9 +255,8 @@ class VideoPolicyModel(nn.Module):
         images = torch.stack([self.codec.decode(view) for view in views]).unflatten(0, (len(latents), self.cameras))
         if not self.config.change:
             return (images,)
-        present = signal(now.flatten(0, 1))
-        left_out = present - self.codec.decode(self.codec.encode(present))  # by the codec: that goes on as it is
-        return (images + left_out.unflatten(0, now.shape[:2])[:, :, None],)
+        still = codec.left_out(self.codec, signal(now.flatten(0, 1)))  # that goes on as it is
+        return (images + still.unflatten(0, now.shape[:2])[:, :, None],)
 
     def _encode(self, now: Tensor, future: Tensor | None) -> Tensor:
         """The clip's latents (b, clip, c, h, w); zeros where the future isn't given."""

@@ -14,10 +14,11 @@ from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.engines import backends
 from kinema.policies.engines.engine import Timed
 from kinema.policies.engines.graph import Run, running
+from kinema.policies.text import Told
 from kinema.policies.video_policy import sampler
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
-from kinema.policies.video_policy.sampler import SINGLE, Noise, Sight, Told
+from kinema.policies.video_policy.sampler import SINGLE, Noise, Sight
 
 NAME = "video_policy"
 

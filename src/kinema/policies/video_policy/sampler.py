@@ -17,18 +17,12 @@ from torch import Tensor
 from kinema.policies import sampling
 from kinema.policies.action_unet import Answer, clean_actions, sample_actions
 from kinema.policies.engines.graph import Run
+from kinema.policies.text import Told
 from kinema.policies.video_policy.config import VideoPolicyConfig
 
 SINGLE = "single"
 
 _PAPER_STEPS = 30
-
-
-class Told(NamedTuple):
-    """What b texts say: `text` (b, n) to the video network, `query` to the look, None where there is no look."""
-
-    text: Tensor
-    query: Tensor | None
 
 
 class Sight(NamedTuple):
