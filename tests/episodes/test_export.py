@@ -23,7 +23,7 @@ from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.messages import CompressedPicture, JawSample, Picture, compress, encode, typestore
 from kinema.episodes.reader import Episode, find
 from kinema.episodes.rows import LeftOutError, read_rows
-from kinema.episodes.shards import HORIZON, ShardDataset, Shards
+from kinema.episodes.shards import HORIZON, ShardDataset, Shards, relabel
 from kinema.episodes.state import STATE
 from kinema.episodes.writer import EpisodeWriter, copy_calibration
 from kinema.errors import EpisodeError
@@ -384,6 +384,25 @@ def test_shard_statistics_of_actions_are_relative_to_their_observation(shards):
     np.testing.assert_allclose(found["mean"], np.mean(rows, axis=0), atol=1e-6)
     np.testing.assert_allclose(found["std"], np.std(rows, axis=0), atol=1e-6)
     assert found["count"] == [len(rows)]
+
+
+def test_shards_with_other_states_have_the_same_images_and_a_fingerprint_of_their_own(shards, tmp_path):
+    before, out = ShardDataset(shards), tmp_path / "labelled"
+    states = [2.0 * before.state(i) for i in range(len(before))]
+    relabel(before, out, iter(states), "somebody's guess")
+    after = ShardDataset(out)
+    after.verify()
+    assert after.fingerprint != before.fingerprint and after.index["calibration_origin"] == ["somebody's guess"]
+    assert after.statistics["state"]["mean"] == pytest.approx([2 * x for x in before.statistics["state"]["mean"]])
+    for i, state in enumerate(states):
+        np.testing.assert_array_equal(after.state(i), state)
+        np.testing.assert_array_equal(after.jpeg(i, "left", 3), before.jpeg(i, "left", 3))
+        assert (after.name(i), after.text(i)) == (before.name(i), before.text(i))
+    with pytest.raises(EpisodeError, match="labelled: is there already"):
+        relabel(before, out, iter(states), "")
+    with pytest.raises(EpisodeError, match=r"a state of shape \(1, 11\), needed is"):
+        relabel(before, tmp_path / "short", (state[:1] for state in states), "")
+    assert not (tmp_path / "short").exists()
 
 
 def pose(state: np.ndarray) -> Pose:

@@ -8,10 +8,10 @@ from hypothesis import given, strategies as st
 
 from kinema.chunk import ActionChunk, Observation, check_chunk
 from kinema.clock import to_ns
-from kinema.episodes.state import relative
-from kinema.errors import ChunkError, NonFiniteChunkError
+from kinema.episodes.state import absolute, relative
+from kinema.errors import ChunkError, EpisodeError, NonFiniteChunkError
 from kinema.geometry import Pose, distance, interpolate, rotation_6d
-from kinema.policies.actions import WIDTH, ActionSpace
+from kinema.policies.actions import DONE, WIDTH, ActionSpace
 from kinema.policies.assembly import committed_steps
 from kinema.robots import GRIPPER
 
@@ -55,6 +55,59 @@ def test_a_demonstration_comes_back_as_the_targets_it_went_through(t):
         assert chunk.force[i] == pytest.approx(states[step, 10], abs=1e-5)
         pressed = states[step, 9] - states[step, 10] / GRIPPER.stiffness
         assert chunk.width_t0 + chunk.width_change[i] == pytest.approx(pressed, abs=1e-6)
+
+
+def test_another_policys_chunk_is_the_rows_that_it_means_at_this_spaces_times():
+    states, poses = journey(45)
+    rows = SPACE.normalise(SPACE.relative(states, 3))
+    seen = observed(poses[3], states[3, 9])
+    np.testing.assert_allclose(SPACE.rows(SPACE.chunk(rows, seen, 3, "me"), seen)[:, :9], rows[:, :9], atol=1e-4)
+    slower = SPACE.model_copy(update={"horizon": 16, "dt": 0.2, "offset": 0.2, "executable": 16})
+    sparse = slower.chunk(rows[1::2], seen, 4, "me")
+    np.testing.assert_allclose(SPACE.rows(sparse, seen)[:, :9], rows[:, :9], atol=0.02)
+    with pytest.raises(ChunkError, match=r"chunk 5 of me: is 20 steps of 0\.100 s long, needed are 32"):
+        short = SPACE.model_copy(update={"horizon": 20, "executable": 20})
+        SPACE.rows(short.chunk(rows[:20], seen, 5, "me"), seen)
+
+
+def test_what_was_done_is_as_recorded_and_as_measured_the_same():
+    states, poses = journey(40)
+    now, count = 20, 8
+    recorded = SPACE.done(states, now, count)
+    assert recorded.shape == (count, DONE) and recorded.dtype == np.float32
+    T_rel = np.stack([(poses[now].inverse() @ poses[now + 1 - count + i]).matrix for i in range(count)])
+    executed = ActionChunk(
+        id=0,
+        policy="executed",
+        t0_ns=T0_NS,
+        T_base_tcp_t0=poses[now],
+        width_t0=states[now, 9],
+        dt=0.1,
+        offset=-(count - 1) * 0.1,
+        T_rel=T_rel,
+        width_change=states[now + 1 - count : now + 1, 9] - states[now, 9],
+        force=None,
+        executable=count,
+    )
+    seen = dataclasses.replace(observed(poses[now], states[now, 9]), executed_actions=executed)
+    np.testing.assert_allclose(SPACE.executed(seen, count), recorded, atol=1e-5)
+    early = SPACE.done(states, [0, 2], 4)
+    assert (early[0] == early[0, 0]).all(), "before the beginning all was as it was then"
+    np.testing.assert_array_equal(early[1, 0], early[1, 1])
+
+
+def test_a_horizon_beyond_the_data_sets_statistics_is_refused():
+    index = {"horizon": 32, "rate": 10, "statistics": {"action": {"mean": [0.0] * WIDTH, "std": [1.0] * WIDTH}}}
+    assert ActionSpace.of(index, 8, 16).horizon == 16 and ActionSpace.of(index, 8).horizon == 32
+    with pytest.raises(EpisodeError, match="chunks of 40 steps: the data set's statistics are of 32"):
+        ActionSpace.of(index, 8, 40)
+
+
+@given(st.integers(0, 30), st.integers(1, 9))
+def test_what_is_relative_leads_back_to_where_it_was(t, ahead):
+    states, _ = journey(40)
+    rows = relative(states[t : t + 1], states[t : t + ahead])
+    np.testing.assert_allclose(absolute(states[t : t + 1], rows), states[t : t + ahead], atol=1e-12)
 
 
 def test_after_an_episodes_end_its_last_state_goes_on():

@@ -7,7 +7,7 @@ import torch
 from kinema.chunk import Observation
 from kinema.errors import ObservationError
 from kinema.geometry import Pose
-from kinema.policies.pictures import newest, signal
+from kinema.policies.pictures import newest, recent, signal
 
 CAMERAS = ("gripper", "left")
 HISTORY = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)  # two images of 4 x 3 px
@@ -21,6 +21,17 @@ def test_the_newest_images_come_in_the_networks_order():
     images = newest(observed(left=HISTORY, right=HISTORY, gripper=255 - HISTORY), CAMERAS, (4, 3))
     assert images.dtype == torch.uint8
     np.testing.assert_array_equal(images.numpy(), np.stack([255 - HISTORY[1], HISTORY[1]]))
+
+
+def test_the_last_images_come_oldest_first_and_no_fewer_than_are_needed():
+    seen = observed(left=HISTORY, gripper=255 - HISTORY)
+    images = recent(seen, CAMERAS, (4, 3), 2)
+    np.testing.assert_array_equal(images.numpy(), np.stack([255 - HISTORY, HISTORY], axis=1))
+    assert (recent(seen, CAMERAS, (4, 3), 1) == newest(seen, CAMERAS, (4, 3))).all()
+    with pytest.raises(
+        ObservationError, match="gripper: the observation has a history of 2 moments, the policy needs 3"
+    ):
+        recent(seen, CAMERAS, (4, 3), 3)
 
 
 def test_black_is_minus_one_and_white_is_one_channels_first():

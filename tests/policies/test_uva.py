@@ -457,6 +457,14 @@ def test_f07_a_checkpoint_that_can_not_do_what_is_asked_is_refused(learned, fold
         registry.make(str(tmp_path / "key"))
 
 
+def test_half_as_many_bits_are_enough(folder, tmp_path, monkeypatch):
+    (tmp_path / "launch").mkdir()
+    monkeypatch.setenv("KINEMA_ROOT", str(tmp_path))  # where it is written down what passed
+    observation = observed(moments(1))
+    right, found = (registry.make(str(folder), backend=name).predict(observation) for name in ("torch", "torch-bf16"))
+    np.testing.assert_allclose(found.chunk.T_rel, right.chunk.T_rel, atol=0.2)
+
+
 # ---- dynamics
 
 
@@ -483,7 +491,8 @@ def test_of_candidates_the_one_is_chosen_whose_imagined_outcome_is_worth_most(fo
     choice = dynamics.choose(policy, observation, chunks, high)
     assert choice.chunk is chunks[choice.index] and choice.rewards[choice.index] == max(choice.rewards)
     turned = dynamics.choose(policy, observation, chunks[::-1], high)
-    assert turned.chunk is choice.chunk and turned.rewards == pytest.approx(choice.rewards[::-1], abs=1), "all by the same noise"
+    assert turned.chunk is choice.chunk
+    assert turned.rewards == pytest.approx(choice.rewards[::-1], abs=1), "all by the same noise"
 
 
 def test_f02_a_candidate_that_ends_too_early_and_a_reward_that_is_no_number_are_refused(folder):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.chunk import ActionChunk, Observation, ObservationSpec, Prediction
+from kinema.chunk import ActionChunk, Observation, ObservationSpec, Prediction, check_chunk
 from kinema.errors import CheckpointError, NonFiniteChunkError
 from kinema.policies.warm_up import blank, warm_up
 
@@ -42,6 +42,10 @@ def test_a_blank_observation_has_all_that_was_declared() -> None:
     assert len(seen.T_base_tcp) == len(seen.width) == len(seen.force) == 2 and seen.text
     assert seen.goal_image.shape == (24, 32, 3)
     assert blank(ObservationSpec(force=False)).force is None
+    executed = blank(ObservationSpec(executed_actions=5, executed_dt=0.1)).executed_actions
+    check_chunk(executed)
+    assert (len(executed), executed.dt, executed.due_ns(4)) == (5, 0.1, executed.t0_ns)
+    assert seen.executed_actions is None
 
 
 def test_chunk_and_video_are_tried_and_forgotten() -> None:

@@ -31,8 +31,9 @@ def test_every_stage_of_every_network_has_a_recipe(networks):
 
 
 def test_a_stage_that_a_policy_has_not_is_refused_naming_those_it_has():
-    with pytest.raises(TrainingError, match="no stage 'dream'; allowed: video, action, joint"):
-        stages.recipe("video_policy", "small", "dream")
+    for kind in ("video_policy", "uva"):
+        with pytest.raises(TrainingError, match="no stage 'dream'; allowed: video, action, joint"):
+            stages.recipe(kind, "small", "dream")
 
 
 def test_a_network_without_a_look_is_given_none(networks):

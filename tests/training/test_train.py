@@ -20,6 +20,7 @@ from kinema.episodes.reader import find
 from kinema.episodes.shards import Shards
 from kinema.policies import checkpoint, registry
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig
+from kinema.policies.uva.model import UvaConfig
 from kinema.training import session
 
 RECORDED = Path(__file__).resolve().parents[1] / "data/episodes"
@@ -97,6 +98,18 @@ def test_an_imagined_video_of_every_look_shows_all_cameras_and_frames(data, tmp_
     assert len(frames) == 4 * 8 and frames[0].shape == (48 + 4 + 48, 3 * 64, 3)
     held_out = checkpoint.read(tmp_path / "checkpoint").training["held_out"]
     assert held_out["repeated_dB"] > held_out["imagined_dB"] > 0  # nothing was learned in two steps
+
+
+@pytest.mark.parametrize("stage", ["joint", "action"])
+def test_uva_learns_all_its_tasks_or_to_act_alone(data, tmp_path, stage):
+    yaml_file.write(tmp_path / "network.yaml", UvaConfig.small().model_copy(update={"group": 1, "depth": (1, 1)}))
+    given = ("uva", "--steps", "2", "--batch", "4", "--warm-up", "1", "--measure", "2", "--stage", stage)
+    assert train(data, tmp_path / "out", *given, "--config", str(tmp_path / "network.yaml")) == 0
+    facts = checkpoint.read(tmp_path / "out/checkpoint")
+    assert (facts.action.horizon, facts.action.executable, facts.training["stage"]) == (16, 8, stage)
+    held_out = facts.training["held_out"]
+    assert held_out["position_mm"] > 0 and ("imagined_dB" in held_out) is (stage == "joint")
+    assert hasattr(registry.make(str(tmp_path / "out/checkpoint")), "imagine") is (stage == "joint")
 
 
 def test_another_network_is_taken_from_a_file_and_what_is_wrong_with_it_is_said(data, tmp_path, capsys):

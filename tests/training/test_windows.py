@@ -64,6 +64,25 @@ def test_after_the_end_the_last_image_and_the_last_state_go_on(data, space):
     assert (batch.actions[0] == batch.actions[0, 0]).all()
 
 
+def test_a_history_is_what_was_seen_and_done_before_and_begins_with_the_episode(data, space):
+    framing = Framing(frames=2, stride=4, history=3)
+    windows = Windows(every(data), framing, space)
+    begin = data.frames(0) - 1
+    batch = windows.batch(plain(begin + 11, begin + 5, 2))
+    assert batch.past.shape == (3, 3, 2, 48, 64, 3) and batch.done.shape == (3, 12, 10)
+    for row, (episode, t) in enumerate(((1, 11), (1, 5), (0, 2))):
+        before = [max(t - 8, 0), max(t - 4, 0)]
+        seen = data.window(episode, framing.cameras, [*before, t, t + 4, t + 8])
+        for camera, name in enumerate(framing.cameras):
+            assert np.array_equal(batch.past[row, camera], seen[name][:2])
+            assert np.array_equal(batch.now[row, camera], seen[name][2])
+            assert np.array_equal(batch.future[row, camera], seen[name][3:])
+        assert np.array_equal(batch.done[row], space.done(data.state(episode), t, 12))
+    alone = Windows(every(data), framing, None).batch(plain(3))
+    assert alone.done is None and alone.past is not None
+    assert Windows(every(data), VIDEO, space).batch(plain(3)).past is None
+
+
 def test_images_decoded_as_needed_are_those_decoded_at_once(data):
     at_once, as_needed = Windows(every(data), VARIED, None), Windows(every(data), VARIED, None, memory=0.0)
     drawn = draw(len(at_once), VARIED, 16, seed=5, step=2)

@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recover": ("kinema.apps.episodes_recover", "make episodes whole whose recorder was killed"),
     "trim": ("kinema.apps.episodes_trim", "set the useful interval of an episode; nothing is cut off its bag"),
     "export": ("kinema.apps.episodes_export", "make a training set of episodes"),
+    "label": ("kinema.apps.episodes_label", "read the actions of videos from their images"),
     "replay": ("kinema.apps.episodes_replay", "let the robot do what was demonstrated"),
 }
 

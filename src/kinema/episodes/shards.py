@@ -14,6 +14,7 @@ all of its next HORIZON steps that the episode still has.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,13 +101,17 @@ class Shards:
             "state": about["state"],
             "calibration_origin": about["calibration_origin"],
             "horizon": HORIZON,
-            "statistics": {
-                "state": of_numbers(np.concatenate(states)),
-                "action": of_numbers(np.concatenate([step for state in states for step in _relative(state)])),
-            },
+            "statistics": _statistics(states),
             "episodes": rows,
         }
         write_json(folder / INDEX, index)
+
+
+def _statistics(states: Sequence[np.ndarray]) -> dict[str, Statistics]:
+    return {
+        "state": of_numbers(np.concatenate(states)),
+        "action": of_numbers(np.concatenate([step for state in states for step in _relative(state)])),
+    }
 
 
 def _relative(state: Array32) -> Iterator[Array]:
@@ -262,3 +267,34 @@ class ShardDataset:
         if episode not in self._open:
             self._open[episode] = _read(self.folder / self._row(episode)["file"])[1]
         return self._open[episode]
+
+
+def relabel(data: ShardDataset, out: Path, states: Iterator[Array32], origin: str) -> None:
+    """The same data set in a folder `out` with other states, an (n, 11) of each episode in turn; images as they are.
+
+    `origin`: where the states come from; it stands in the place of the calibrations' origin, and enters the
+    fingerprint with them. Raises EpisodeError where `out` is there already, or a state has another length.
+    """
+    if out.exists():
+        raise EpisodeError(f"{out}: is there already; give another --out")
+    new = out.with_name(out.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "episodes").mkdir(parents=True)
+    content, kept, rows = hashlib.sha256(f"{data.fingerprint}\0{origin}".encode()), [], []
+    for row, state in zip(data.index["episodes"], states, strict=True):
+        facts, arrays = _read(data.folder / row["file"])
+        if state.shape != arrays["state"].shape:
+            raise EpisodeError(f"{row['name']}: a state of shape {state.shape}, needed is {arrays['state'].shape}")
+        exact = np.ascontiguousarray(state, np.float32)
+        _write(new / row["file"], facts, arrays | {"state": exact})
+        content.update(exact.tobytes())
+        kept.append(exact)
+        rows.append(row | {"sha256": _sha256(new / row["file"])})
+    index = data.index | {
+        "fingerprint": content.hexdigest(),
+        "calibration_origin": [origin],
+        "statistics": _statistics(kept),
+        "episodes": rows,
+    }
+    write_json(new / INDEX, index)
+    new.rename(out)
