@@ -26,24 +26,24 @@ from kinema.policies.warm_up import blank, warm_up
 
 torch.set_num_threads(1)
 
-CAMERAS, SIZE, FRAMES, HORIZON = ("gripper", "left", "right"), (24, 16), 2, 8
+CAMERAS, SIZE, FRAMES, HORIZON = ("gripper", "left"), (16, 8), 2, 8
 TINY = UvaConfig(
     codec=PatchesConfig(patch=8, predicted=8, shown=8),
-    text=WordsConfig(width=8),
+    text=WordsConfig(width=16),
     frames=FRAMES,
     width=32,
     depth=(1, 1),
     heads=2,
     words=2,
     video_head=HeadConfig(48, 2, 16),
-    action_head=HeadConfig(64, 2, 16),
+    action_head=HeadConfig(128, 2, 16),
     action_steps=6,
     video_steps=6,
     imagine=2,
     prefix=4,
     latency={"action": 0.15, "full:1": 0.25, "full:3": 0.5},
 )
-LOOK = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 3, width=16, inner=32, features=16)
+LOOK = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 2, width=16, inner=32, features=16)
 SPACE = ActionSpace(horizon=HORIZON, dt=0.1, offset=0.1, executable=6, mean=(0.1,) * WIDTH, std=(0.2,) * WIDTH)
 
 
@@ -53,13 +53,16 @@ def moments(count: int, vague: float = 0.5) -> Batch:
     A share of the texts says neither. The tool goes to the patch's side.
     """
     right, up = torch.randint(2, (count,)), torch.randint(2, (count,))
-    now = torch.zeros(count, 3, SIZE[1], SIZE[0], 3, dtype=torch.uint8)
+    now = torch.zeros(count, len(CAMERAS), SIZE[1], SIZE[0], 3, dtype=torch.uint8)
+    for image in now[:, 0]:  # something stands anywhere in the other camera's, and stays
+        row, column = (int(torch.randint(2, ())) for _ in range(2))
+        image[4 * row : 4 * row + 4, 8 * column : 8 * column + 8] = 255
     future = now[:, :, None].repeat(1, 1, FRAMES, 1, 1, 1)
     for i in range(count):
-        columns = slice(16 * int(right[i]), 16 * int(right[i]) + 8)
-        now[i, 1, 4:12, columns] = 255
-        future[i, 1, :, 0:8, columns] = 255 * up[i]
-        future[i, 1, :, 8:16, columns] = 255 * (1 - up[i])
+        columns = slice(8 * int(right[i]), 8 * int(right[i]) + 8)
+        now[i, 1, 2:6, columns] = 255
+        future[i, 1, :, 0:4, columns] = 255 * up[i]
+        future[i, 1, :, 4:8, columns] = 255 * (1 - up[i])
     signs = torch.stack([right] * 9 + [up] * (WIDTH - 9), dim=1) * 2.0 - 1.0
     way = torch.linspace(0.4, 1.6, HORIZON)[:, None] * signs[:, None]
     told = torch.rand(count) >= vague
@@ -88,15 +91,23 @@ def stirred(model: UvaModel) -> UvaModel:
 @pytest.fixture(scope="module")
 def learned() -> UvaModel:
     """All five tasks at once."""
-    model = fresh(change=True)
-    optimiser = torch.optim.Adam(model.parameters_of("joint")[0]["params"], 3e-3)
-    for step in range(240):
+    model, steps = fresh(change=True), 360
+    some = moments(256)
+    optimiser = torch.optim.Adam(model.parameters_of("joint")[0]["params"], 3e-3, betas=(0.9, 0.99))
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 3e-3 * min(1.0, (240 - step) / 120)
+            group["lr"] = 3e-3 * min(1.0, (step + 1) / 20, 2 * (steps - step) / steps)
         optimiser.zero_grad()
-        sum(model.loss(moments(24), "joint").values()).backward()
+        sum(model.loss(rows(some, torch.randint(256, (32,))), "joint").values()).backward()
         optimiser.step()
     return model.eval()
+
+
+def rows(batch: Batch, which: torch.Tensor) -> Batch:
+    """Some of its moments."""
+    parts = {name: getattr(batch, name) for name in ("now", "state", "future", "actions", "prefix", "past", "done")}
+    text = tuple(batch.text[i] for i in which.tolist())
+    return Batch(text=text, **{name: part[which] for name, part in parts.items()})
 
 
 # ---- the full size
@@ -119,6 +130,7 @@ def test_the_full_size_is_the_papers(full):
     for head in (full.video_head, full.action_head):
         assert len(head.layers) == 6 and count(head.layers) == pytest.approx(31.5, abs=0.1)
     assert full.config.action_steps == 16 and full.look is None
+    assert count(full.transformer, full.gather, full.video_head, full.action_head) == pytest.approx(254, abs=2)
     assert not any(value.requires_grad for part in (full.codec, full.text) for value in part.parameters())
 
 
@@ -178,7 +190,7 @@ def test_nothing_reaches_a_task_that_it_is_not_given(task, prefix, seed):
     done, actions = (torch.randn_like(part).requires_grad_() for part in (known.done, known.actions))
     tokens = torch.randn(2, FRAMES, model.tokens, model.numbers, requires_grad=True)
     seen = torch.randn(2, FRAMES, model.tokens, model.numbers, requires_grad=True)
-    text = torch.randn(2, 8, requires_grad=True)
+    text = torch.randn(2, 16, requires_grad=True)
     z = model.transformer(seen, done, known.had, tokens, there, actions, known.known, text)
     (z * torch.randn_like(z)).sum().backward()
     rules = TASKS[task]
@@ -230,7 +242,7 @@ def test_no_loss_knows_what_its_task_may_not():
 def test_without_a_task_that_learns_actions_nothing_is_learned_of_them():
     """A piece of a batch may have no moment of some kind: its loss is 0 then, not a lack of numbers."""
     model = stirred(fresh())
-    loss = model._video_loss(torch.zeros(0, 32), torch.zeros(0, model.numbers))
+    loss = model._video_loss(torch.zeros(0, TINY.width), torch.zeros(0, model.numbers))
     loss.backward()
     assert float(loss) == 0.0
 
@@ -263,7 +275,7 @@ def test_it_learns_in_mixed_precision():
 def test_tokens_have_unit_variance_and_decode_to_what_happened(change):
     model, batch = fresh(change=change, codec=PatchesConfig(patch=4, predicted=48, shown=8), group=2), moments(32)
     tokens = model._encode(batch.now, batch.future)
-    assert tokens.shape == (32, FRAMES, model.tokens, model.numbers) == (32, FRAMES, 18, 192)
+    assert tokens.shape == (32, FRAMES, model.tokens, model.numbers) == (32, FRAMES, 4, 192)
     assert tokens.std() == pytest.approx(1.0, abs=0.2)
     (images,) = model._decode(tokens, batch.now)
     assert ((images.movedim(3, -1) + 1) * 127.5 - batch.future).abs().max() < 1
@@ -289,18 +301,21 @@ def moved_right(video: torch.Tensor, batch: Batch) -> float:
 def test_it_acts_and_imagines_as_the_text_says(learned):
     torch.manual_seed(1)
     batch = moments(32, vague=0.0)
-    assert max(share(learned.act(batch, sampling.generator(0)), batch)) < 0.3
-    assert moved_right(learned.imagine(batch, sampling.generator(0)), batch) < 0.5
+    acted = share(learned.act(batch, sampling.generator(0)), batch)
+    imagined = moved_right(learned.imagine(batch, sampling.generator(0)), batch)
     vague = dataclasses.replace(batch, text=("move it",) * 32)
-    assert share(learned.act(vague, sampling.generator(0)), batch)[1] > 0.6
+    guessed = share(learned.act(vague, sampling.generator(0)), batch)
+    assert max(acted) < 0.7 and imagined < 0.6 and guessed[1] > 1.0, (acted, imagined, guessed)
 
 
 def test_where_the_text_says_nothing_actions_tell_the_video_and_the_video_tells_the_actions(learned):
     torch.manual_seed(2)
     batch = moments(32, vague=1.0)
-    assert moved_right(learned.imagine(batch, sampling.generator(0), "forward"), batch) < 0.5
-    assert moved_right(learned.imagine(batch, sampling.generator(0), "video"), batch) > 0.6
-    assert max(share(learned.act(batch, sampling.generator(0), "inverse"), batch)) < 0.3
+    forward, video = (
+        moved_right(learned.imagine(batch, sampling.generator(0), task), batch) for task in ("forward", "video")
+    )
+    inverse = share(learned.act(batch, sampling.generator(0), "inverse"), batch)
+    assert forward < 0.6 < video and max(inverse) < 0.7, (forward, video, inverse)
 
 
 # ---- behind the seam
@@ -485,7 +500,7 @@ def test_of_candidates_the_one_is_chosen_whose_imagined_outcome_is_worth_most(fo
     assert ((same - happened) ** 2).mean() < 0.5 * ((other - happened) ** 2).mean()
 
     def high(video) -> float:
-        return float(video["left"][-1][:8].mean())
+        return float(video["left"][-1][:4].mean())
 
     chunks = [candidate(jaw, id=i) for i, jaw in enumerate((-1.0, 1.0))]
     choice = dynamics.choose(policy, observation, chunks, high)
@@ -519,10 +534,10 @@ def test_a_videos_actions_are_followed_to_its_end(learned, monkeypatch):
         return torch.from_numpy(np.tile(SPACE.normalise(rows), (len(batch), 1, 1)))
 
     monkeypatch.setattr(UvaModel, "act", act)
-    states = dynamics.infer(learned, SPACE, np.zeros((20, 3, SIZE[1], SIZE[0], 3), np.uint8), "move it")
+    states = dynamics.infer(learned, SPACE, np.zeros((20, len(CAMERAS), SIZE[1], SIZE[0], 3), np.uint8), "move it")
     assert states.shape == (20, WIDTH) and asked == [(3, "inverse")]
     np.testing.assert_allclose(states[[0, 8, 16], :3], [[0, 0, 0], [0.08, 0, 0], [0.08, 0.08, 0]], atol=1e-6)
     np.testing.assert_allclose(states[[0, 9, 17], 9], [0, -0.002, -0.003], atol=1e-6)
     np.testing.assert_allclose(SPACE.relative(states, 8)[0], rows[0], atol=1e-5)
     with pytest.raises(EpisodeError, match="a video of 1 images tells of no action"):
-        dynamics.infer(learned, SPACE, np.zeros((1, 3, SIZE[1], SIZE[0], 3), np.uint8), "move it")
+        dynamics.infer(learned, SPACE, np.zeros((1, len(CAMERAS), SIZE[1], SIZE[0], 3), np.uint8), "move it")

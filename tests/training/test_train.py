@@ -17,7 +17,7 @@ from kinema import yaml_file
 from kinema.apps import cli
 from kinema.episodes.export import export
 from kinema.episodes.reader import find
-from kinema.episodes.shards import Shards
+from kinema.episodes.shards import ShardDataset, Shards
 from kinema.policies import checkpoint, registry
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig
 from kinema.policies.uva.model import UvaConfig
@@ -101,7 +101,7 @@ def test_an_imagined_video_of_every_look_shows_all_cameras_and_frames(data, tmp_
 
 
 @pytest.mark.parametrize("stage", ["joint", "action"])
-def test_uva_learns_all_its_tasks_or_to_act_alone(data, tmp_path, stage):
+def test_uva_learns_all_its_tasks_or_to_act_alone_and_labels_what_it_sees(data, tmp_path, capsys, stage):
     yaml_file.write(tmp_path / "network.yaml", UvaConfig.small().model_copy(update={"group": 1, "depth": (1, 1)}))
     given = ("uva", "--steps", "2", "--batch", "4", "--warm-up", "1", "--measure", "2", "--stage", stage)
     assert train(data, tmp_path / "out", *given, "--config", str(tmp_path / "network.yaml")) == 0
@@ -110,6 +110,17 @@ def test_uva_learns_all_its_tasks_or_to_act_alone(data, tmp_path, stage):
     held_out = facts.training["held_out"]
     assert held_out["position_mm"] > 0 and ("imagined_dB" in held_out) is (stage == "joint")
     assert hasattr(registry.make(str(tmp_path / "out/checkpoint")), "imagine") is (stage == "joint")
+    asked = ["episodes", "label", str(tmp_path / "out/checkpoint"), "--in", str(data.folder), "--compare"]
+    labelled = tmp_path / "labelled"
+    assert cli.main([*asked, "--out", str(labelled)]) == (0 if stage == "joint" else 2)
+    told = capsys.readouterr()
+    if stage == "action":
+        assert "is a uva, stage action; actions are read from images by a uva of the stage joint" in told.err
+        return
+    assert "cm, " in told.out and "degrees from what was recorded" in told.out
+    found = ShardDataset(labelled)
+    assert found.index["calibration_origin"] == [f"read from images by uva {facts.hash[:12]}"]
+    assert found.state(0).shape == data.state(0).shape and not found.state(0)[0, :3].any()
 
 
 def test_another_network_is_taken_from_a_file_and_what_is_wrong_with_it_is_said(data, tmp_path, capsys):

@@ -156,7 +156,7 @@ class UvaConfig(pydantic.BaseModel):
             heads=4,
             words=4,
             video_head=HeadConfig(256, 3, 64),
-            action_head=HeadConfig(256, 3, 64),
+            action_head=HeadConfig(320, 3, 64),  # wider than the 176 numbers that it denoises
             change=True,
             look=LookConfig(),
             action_steps=10,
