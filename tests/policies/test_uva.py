@@ -27,6 +27,7 @@ from kinema.policies.warm_up import blank, warm_up
 torch.set_num_threads(1)
 
 CAMERAS, SIZE, FRAMES, HORIZON = ("gripper", "left"), (16, 8), 2, 8
+SIDE = 6  # so many columns of an action follow from where the patch is, the others from whether it moves up
 TINY = UvaConfig(
     codec=PatchesConfig(patch=8, predicted=8, shown=8),
     text=WordsConfig(width=16),
@@ -48,9 +49,9 @@ SPACE = ActionSpace(horizon=HORIZON, dt=0.1, offset=0.1, executable=6, mean=(0.1
 
 
 def moments(count: int, vague: float = 0.5) -> Batch:
-    """A bright patch, left or right in one camera's images, moves up or down as the jaw does; so the text says.
+    """A bright patch, left or right in one camera's images, moves up or down as the text says, and the actions do.
 
-    A share of the texts says neither. The tool goes to the patch's side.
+    A share of the texts says neither.
     """
     right, up = torch.randint(2, (count,)), torch.randint(2, (count,))
     now = torch.zeros(count, len(CAMERAS), SIZE[1], SIZE[0], 3, dtype=torch.uint8)
@@ -63,7 +64,7 @@ def moments(count: int, vague: float = 0.5) -> Batch:
         now[i, 1, 2:6, columns] = 255
         future[i, 1, :, 0:4, columns] = 255 * up[i]
         future[i, 1, :, 4:8, columns] = 255 * (1 - up[i])
-    signs = torch.stack([right] * 9 + [up] * (WIDTH - 9), dim=1) * 2.0 - 1.0
+    signs = torch.stack([right] * SIDE + [up] * (WIDTH - SIDE), dim=1) * 2.0 - 1.0
     way = torch.linspace(0.4, 1.6, HORIZON)[:, None] * signs[:, None]
     told = torch.rand(count) >= vague
     text = tuple(("lift it" if u else "lower it") if t else "move it" for u, t in zip(up, told, strict=True))
@@ -229,7 +230,7 @@ def test_no_loss_knows_what_its_task_may_not():
 
     def loss(stage: str, **changes) -> dict[str, float]:
         torch.manual_seed(5)
-        return {name: float(value) for name, value in model.loss(dataclasses.replace(batch, **changes), stage).items()}
+        return {name: value.item() for name, value in model.loss(dataclasses.replace(batch, **changes), stage).items()}
 
     assert set(loss("action")) == {"action"} and set(loss("video")) == {"video"}
     assert set(loss("joint")) == {"video", "action"}
@@ -285,9 +286,9 @@ def test_tokens_have_unit_variance_and_decode_to_what_happened(change):
 
 
 def share(found: torch.Tensor, batch: Batch) -> tuple[float, float]:
-    """Error of tool and jaw, as a share of what they do."""
+    """Error of what follows from the side and of what follows from the text, as a share of what they do."""
     error = (found - batch.actions).square().mean(dim=(0, 1)) / batch.actions.square().mean(dim=(0, 1))
-    return float(error[:9].mean()), float(error[9:].mean())
+    return float(error[:SIDE].mean()), float(error[SIDE:].mean())
 
 
 def moved_right(video: torch.Tensor, batch: Batch) -> float:
@@ -494,7 +495,7 @@ def test_of_candidates_the_one_is_chosen_whose_imagined_outcome_is_worth_most(fo
     torch.manual_seed(4)
     batch = moments(1, vague=1.0)
     policy, observation = registry.make(str(folder)), observed(batch)
-    rows = torch.stack([batch.actions[0], batch.actions[0] * torch.tensor([1.0] * 9 + [-1.0] * 2)])
+    rows = torch.stack([batch.actions[0], batch.actions[0] * torch.tensor([1.0] * SIDE + [-1.0] * (WIDTH - SIDE))])
     same, other = (video["left"][-1].astype(float) for video in policy.foresee(observation, rows))
     happened = batch.future[0, 1, -1].numpy()
     assert ((same - happened) ** 2).mean() < 0.5 * ((other - happened) ** 2).mean()
