@@ -245,7 +245,7 @@ def test_without_a_task_that_learns_actions_nothing_is_learned_of_them():
     model = stirred(fresh())
     loss = model._video_loss(torch.zeros(0, TINY.width), torch.zeros(0, model.numbers))
     loss.backward()
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
 
 
 @pytest.mark.parametrize("look", [None, LOOK], ids=["bare", "look"])
