@@ -81,5 +81,13 @@ class RecordingError(KinemaError):
     """A recording that may not begin, or cannot go on (FAULTS F25): says what is missing and the remedy."""
 
 
+class TrackingError(KinemaError):
+    """A tracker that can't work on what it was given, or whose program fails: says what is wrong and what is needed."""
+
+
+class PlanError(KinemaError):
+    """A path that no arm can follow, or may: says when, why, and what is allowed."""
+
+
 class TrainingError(KinemaError):
     """A training that may not begin, or can't go on: says what is wrong and what to give instead."""

@@ -1,6 +1,6 @@
 """What an arm would make of a demonstrated path: reach, joint ranges, joint speed, singularities, clearance.
 
-The joints follow the path as the executor would lead them: step after step from the arm's home, by damped least
+The joints follow the path as the executor would lead them: step after step from where the arm is, by damped least
 squares.
 """
 
@@ -14,7 +14,7 @@ from kinema.clock import NS
 from kinema.control.model import LENGTH, SCALE, RobotModel
 from kinema.control.settings import Limits
 from kinema.geometry import Array, Pose, pose_error
-from kinema.robots import ArmModel
+from kinema.robots import GRIPPER, ArmModel, GripperModel
 
 _EXACT = (0.0005, 0.003)  # [m, rad] a pose is reached to within this
 _DAMPING = 1e-3  # of damped least squares, in units of the scaled Jacobian
@@ -84,9 +84,9 @@ class _Followed:
     nearest: list[str]
 
 
-def _follow(model: RobotModel, T_base_tcp: Array) -> _Followed:
+def _follow(model: RobotModel, T_base_tcp: Array, start: Array | None) -> _Followed:
     home = np.array(model.arm.home)
-    q, rows, nearest = home, [], []
+    q, rows, nearest = home if start is None else start, [], []
     for T in T_base_tcp:
         goal = Pose.from_matrix(T)
         q, error = _solve(model, q, goal, home)
@@ -99,11 +99,19 @@ def _follow(model: RobotModel, T_base_tcp: Array) -> _Followed:
 
 
 def check_arm(
-    T_base_tcp: Array, stamps_ns: NDArray[np.int64], arm: ArmModel, limits: Limits | None = None
+    T_base_tcp: Array,
+    stamps_ns: NDArray[np.int64],
+    arm: ArmModel,
+    limits: Limits | None = None,
+    start: Array | None = None,
+    gripper: GripperModel = GRIPPER,
 ) -> ArmReport:
-    """How an arm would follow poses (n, 4, 4) at stamps (n,) [ns], n >= 2, within the executor's limits."""
+    """How an arm would follow poses (n, 4, 4) at stamps (n,) [ns], n >= 2, within the executor's limits.
+
+    `start` (dof,) [rad]: its joints before the first pose; None: its home.
+    """
     limits, times = limits or Limits(), (stamps_ns - stamps_ns[0]) / NS
-    found = _follow(RobotModel(arm), T_base_tcp)
+    found = _follow(RobotModel(arm, gripper), T_base_tcp, start)
     lower, upper = arm.limits("lower"), arm.limits("upper")
     margins = np.minimum(found.q - lower, upper - found.q)
     shares = np.zeros_like(found.q)

@@ -16,7 +16,8 @@ from kinema.clock import NS
 from kinema.episodes.aligned import Aligned, align_episode
 from kinema.episodes.reader import Episode
 from kinema.errors import EpisodeError
-from kinema.geometry import Array, Pose, distance, interpolate
+from kinema.geometry import Array, Pose, distance
+from kinema.policies.approach import over
 from kinema.robots import GRIPPER
 
 DT = 1 / 30  # [s] between steps, and from t0 to the first
@@ -24,8 +25,7 @@ STEPS = 32
 EXECUTABLE = 24
 
 _LONGEST_GAP = 0.25  # [s] without a step that is bridged
-_SPEED = (0.2, 0.8)  # [m/s, rad/s] mean, on the way to the beginning
-_ABOVE = 0.06  # [m] over the higher end of that way
+_ABOVE = 0.06  # [m] over the higher end of the way to the beginning
 _THERE = (0.005, 0.05)  # [m, rad] from the beginning: no way is needed
 _ON_TIME = (0.01, 0.1)  # [m, rad] measured tool that is where it should be by now
 _ON_PLAN = (0.05, 0.4)  # [m, rad] measured tool that follows the route, if late
@@ -84,27 +84,8 @@ class Route:
 
 
 def _way(start: Pose, end: Pose) -> list[Pose]:
-    """Up, over and down, at rest at every corner; a pose each DT [s], the end itself left out."""
-    if _near(start, end, _THERE):
-        return []
-    height = max(start.position[2], end.position[2]) + _ABOVE
-    corners = (
-        Pose(np.array([*start.position[:2], height]), start.rotation),
-        Pose(np.array([*end.position[:2], height]), end.rotation),
-        end,
-    )
-    way = [start]
-    for corner in corners:
-        way += _leg(way[-1], corner)
-    return way[:-1]
-
-
-def _leg(start: Pose, end: Pose) -> list[Pose]:
-    """Minimum jerk (Flash and Hogan 1985) from one pose to another, which is the last."""
-    gap, angle = distance(start, end)
-    count = max(round(max(gap / _SPEED[0], angle / _SPEED[1]) / DT), 3)
-    u = np.arange(1, count + 1) / count
-    return [interpolate(start, end, fraction) for fraction in u**3 * (10 - 15 * u + 6 * u * u)]
+    """A pose each DT [s], the end itself left out; none where the tool is there."""
+    return [] if _near(start, end, _THERE) else [start, *over(start, end, DT, _ABOVE)][:-1]
 
 
 def _near(a: Pose, b: Pose, tolerance: tuple[float, float]) -> bool:

@@ -95,7 +95,8 @@ class CellRenderer:
     ) -> None:
         """`noise` None renders clean images, for looking at; the cell's cameras always have it."""
         self.size = size
-        self._lenses = {name: _lens(row, size) for name, row in CAMERAS.items()}
+        there = {model.camera(i).name for i in range(model.ncam)}  # without a gripper there is no gripper camera
+        self._lenses = {name: _lens(row, size) for name, row in CAMERAS.items() if name in there}
         self._noise = None if noise is None else _SensorNoise(noise, size, seed)
         self._model = copy.copy(model)
         self._data = mujoco.MjData(self._model)
