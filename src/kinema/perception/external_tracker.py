@@ -27,15 +27,16 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from kinema.calibration.files import CameraInfo
 from kinema.chunk import Image
 from kinema.errors import TrackingError
-from kinema.geometry import Array, Pose
+from kinema.geometry import Pose
 from kinema.perception.tool_mesh import ToolMesh
 from kinema.perception.tool_tracker import Sighting, Start, check
 
@@ -62,19 +63,20 @@ class ExternalTracker:
         """
         self._per_frame, self._requests = per_frame, 0
         self._folder = tempfile.TemporaryDirectory(prefix="kinema-tracker-")
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
         clean = {key: value for key, value in os.environ.items() if key not in _LEADING}
+        self._words = Path(self._folder.name) / "stderr"
         try:
-            self._program = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env=clean | dict(environment or {}),
-                start_new_session=True,
-            )
+            with open(self._words, "wb") as errors:
+                self._program = subprocess.Popen(
+                    list(command),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env=clean | dict(environment or {}),
+                    start_new_session=True,
+                )
         except OSError as error:
-            self._clear()
+            self._folder.cleanup()
             raise TrackingError(f"tracker {command[0]!r} can't be started: {error}") from error
         self._heard = b""
         try:
@@ -115,17 +117,13 @@ class ExternalTracker:
             self._program.wait()
         if self._program.stdout is not None:
             self._program.stdout.close()
-        self._clear()
+        self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
-
-    def _clear(self) -> None:
-        self._errors.close()
-        self._folder.cleanup()
 
     def _send(self, line: str) -> None:
         assert self._program.stdin is not None
@@ -141,7 +139,7 @@ class ExternalTracker:
         while True:
             line = self._line(until)
             if line is None:
-                raise self._broken(f"said nothing for {patience:.0f} s while {doing}")
+                raise self._broken(f"said nothing for {patience:.3g} s while {doing}")
             word, _, text = line.partition(" ")
             if word in words:
                 return word, text.strip()
@@ -162,13 +160,12 @@ class ExternalTracker:
         return line.decode(errors="replace")
 
     def _broken(self, what: str) -> TrackingError:
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip()[-_TAIL:]
+        said = self._words.read_text(errors="replace").strip()[-_TAIL:]
         name = getattr(self, "name", None) or Path(str(self._program.args[0])).name  # type: ignore[index]
         return TrackingError(f"tracker {name!r} {what}" + (f"; its last words: {said}" if said else ""))
 
 
-def _request(frames: Sequence[Image], camera: CameraInfo, tool: ToolMesh, start: Start) -> dict[str, Array]:
+def _request(frames: Sequence[Image], camera: CameraInfo, tool: ToolMesh, start: Start) -> dict[str, NDArray[Any]]:
     width, height = camera.size
     across, down = np.meshgrid(np.arange(width, dtype=float), np.arange(height, dtype=float))
     matrix = camera.matrix

@@ -10,6 +10,7 @@ from typing import Self
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from kinema.chunk import Image
@@ -39,8 +40,9 @@ class Picture:
     unknown: Mask
 
     @classmethod
-    def of(cls, frame: Image, background: Image, bare_hand: bool) -> Self:
-        lab, empty = _lab(frame), _lab(background)
+    def of(cls, frame: Image, empty: Array, bare_hand: bool) -> Self:
+        """`empty` is `smooth_lab` of the scene without the tool."""
+        lab = smooth_lab(frame)
         apart = lab - empty
         apart -= np.median(apart[::4, ::4], axis=(0, 1)).astype(np.float32)  # the light of the whole picture
         far = np.sqrt((apart**2).sum(axis=-1))
@@ -84,7 +86,8 @@ class Colours:
         return np.asarray(self.posterior[_bins(lab)])
 
 
-def _lab(image: Image) -> Array:
+def smooth_lab(image: Image) -> Array:
+    """(height, width, 3) float32 8-bit CIELAB, slightly blurred."""
     smooth = cv2.GaussianBlur(image, (0, 0), _OPTICS)
     return np.asarray(cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB), np.float32)
 
@@ -95,7 +98,7 @@ def _solid(mask: Mask) -> Mask:
     return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel) > 0)
 
 
-def _bins(lab: Array) -> tuple[Array, ...]:
+def _bins(lab: Array) -> tuple[NDArray[np.intp], ...]:
     return tuple((lab[..., k] * (count / 256.0)).astype(np.intp) for k, count in enumerate(_BINS))
 
 

@@ -21,6 +21,10 @@ from kinema.geometry import Array, Pose, mean_pose
 from kinema.perception.tool_mesh import ToolMesh
 from kinema.perception.tool_tracker import Sighting, Start, ToolTracker
 
+_SCORE = 0.05  # of a score weighs as much as a whole gate
+_ALIKE = 0.4  # gates by which a pose must agree better than another
+_OTHER = math.radians(30.0)  # that is turned by more than this
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class View:
@@ -217,16 +221,35 @@ def first_pose(
     starts: tuple[Start, Start],
     gates: Gates = GATES,
 ) -> StereoPose:
-    """Of all that the two frames may show, what they agree on best."""
+    """Of all that the two frames may show, what they agree on best; None where that can't be told."""
     one, other = (
         tracker.candidates(frame, view.camera, tool, start)
         for frame, view, start in zip(frames, views, starts, strict=True)
     )
     pairs = [fuse((a, b), views, tool, replace(gates, score=0.0)) for a in one for b in other]
-    agreeing = [pair for pair in pairs if pair.T_base_tool is not None]
-    if agreeing:
-        return min(agreeing, key=lambda pair: pair.gap / gates.gap + pair.apart / gates.apart - 2.0 * pair.score)
-    return StereoPose(None, 0.0, pairs[0].reason if pairs else "not in view of both cameras")
+    agreeing = sorted((_cost(pair, gates), i) for i, pair in enumerate(pairs) if pair.T_base_tool is not None)
+    if not agreeing:
+        return StereoPose(None, 0.0, pairs[0].reason if pairs else "not in view of both cameras")
+    best = pairs[agreeing[0][1]]
+    assert best.T_base_tool is not None
+    for cost, i in agreeing[1:]:
+        rival = pairs[i].T_base_tool
+        assert rival is not None
+        turned = tool.symmetry.apart(rival.rotation, best.T_base_tool.rotation)
+        if cost < agreeing[0][0] + _ALIKE and turned > _OTHER:
+            return StereoPose(
+                None,
+                best.score,
+                f"two poses, {math.degrees(turned):.0f} degrees apart, fit both views alike: if the tool looks the "
+                "same after such a turn, its file has to say so (symmetry)",
+                best.gap,
+                best.apart,
+            )
+    return best
+
+
+def _cost(pair: StereoPose, gates: Gates) -> float:
+    return pair.gap / gates.gap + pair.apart / gates.apart + (1.0 - pair.score) / _SCORE
 
 
 def track_stereo(

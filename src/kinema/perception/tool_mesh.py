@@ -127,7 +127,7 @@ def assemble(
     bodies: Mapping[str, trimesh.Trimesh],
     unit: Unit,
     tracked: tuple[str, ...] = (),
-    symmetry: Symmetry = Symmetry(),  # noqa: B008
+    symmetry: Symmetry = Symmetry(),
     T_flange_tool: Pose | None = None,
     what: str = "tool",
 ) -> ToolMesh:

@@ -7,10 +7,11 @@ the tool is, the direction how it is turned.
 
 import datetime
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from kinema.calibration.files import CameraInfo, Provenance
 from kinema.geometry import Array, Pose, so3_exp
@@ -23,6 +24,7 @@ _PICTURE = 112  # [px] of a drawing's edge
 _PATCH, _EXTENT = 32, 2.4  # [px] of a compared shape's edge; it shows so many root mean square radii each way
 _ROUND = 1.25  # a shape no longer than this against its width has no direction: all are tried
 _TURNS = 12  # of them
+_SPINS, _SAME = 8, 0.96  # turns that are drawn to see whether one shows; drawings that cover each other so far don't
 _DISTINCT = math.radians(20.0)  # between two poses that are both worth a fit
 
 
@@ -45,7 +47,7 @@ def _shape(mask: Mask) -> _Shape:
     return _Shape(centre, 0.5 * math.atan2(2 * b, a - c), math.sqrt(max(a + c, 1e-9)), long)
 
 
-def _patch(mask: Mask, shape: _Shape, angle: float) -> Array:
+def _patch(mask: Mask, shape: _Shape, angle: float) -> NDArray[np.float32]:
     """(_PATCH**2,) float32, 0 or 1: the shape turned back by `angle`, in its own place and size."""
     scale = shape.size * 2 * _EXTENT / _PATCH
     turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -71,17 +73,42 @@ def _sides(count: int) -> Array:
     return np.stack([np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], axis=1)
 
 
+def _camera() -> CameraInfo:
+    """What tools are drawn by: a tool that is `_FAR` radii away nearly fills the picture."""
+    focal, middle = 0.42 * _PICTURE * _FAR, (_PICTURE - 1) / 2
+    matrix = np.array([[focal, 0.0, middle], [0.0, focal, middle], [0.0, 0.0, 1.0]])
+    made = Provenance(serial="none", date=datetime.date.min, origin="simulator truth", software_version="none")
+    return CameraInfo.of("drawing", (_PICTURE, _PICTURE), matrix, "plumb_bob", np.zeros(5), made)
+
+
+def unseen_turn(tool: ToolMesh) -> Array | None:
+    """An axis (3,) about which the tracked parts may be turned without a change of their outline, that the tool's
+    symmetry doesn't tell of; None where every turn shows."""
+    lone = replace(tool, triangles=tool.triangles[tool.seen], part_of=tool.part_of[tool.seen])
+    rasteriser = Rasteriser(lone, _camera())
+    points = lone.vertices[np.unique(lone.triangles)] - tool.centre
+    for axis in np.linalg.svd(points, full_matrices=False)[2]:
+        told = tool.symmetry.fold == 0 and abs(float(axis @ tool.symmetry.unit)) > 0.999
+        aside = np.cross(axis, np.eye(3)[int(np.argmin(np.abs(axis)))])
+        rotation = _from_side(0.5 * axis + math.sqrt(0.75) * aside / np.linalg.norm(aside))
+        masks = []
+        for k in range(_SPINS):
+            turned = rotation @ so3_exp(2.0 * math.pi * k / (_SPINS + 0.3) * axis)
+            at = np.array([0.0, 0.0, _FAR * tool.radius])
+            masks.append(rasteriser.draw(Pose(at - turned @ tool.centre, turned)).tracked)
+        alike = min((masks[0] & mask).sum() / (masks[0] | mask).sum() for mask in masks[1:])
+        if alike > _SAME and not told:
+            return np.asarray(axis)
+    return None
+
+
 class Templates:
     """The drawings of one tool's tracked parts."""
 
     def __init__(self, tool: ToolMesh) -> None:
         self._tool = tool
-        focal = 0.42 * _PICTURE * _FAR
-        middle = (_PICTURE - 1) / 2
-        matrix = np.array([[focal, 0.0, middle], [0.0, focal, middle], [0.0, 0.0, 1.0]])
-        made = Provenance(serial="none", date=datetime.date.min, origin="simulator truth", software_version="none")
-        camera = CameraInfo.of("drawing", (_PICTURE, _PICTURE), matrix, "plumb_bob", np.zeros(5), made)
-        self._focal, self._middle = focal, middle
+        camera = _camera()
+        self._focal, self._middle = float(camera.matrix[0, 0]), float(camera.matrix[0, 2])
         rasteriser = Rasteriser(tool, camera)
         patches, shapes, rotations = [], [], []
         for direction in _sides(_SIDES):

@@ -17,13 +17,13 @@ import numpy as np
 
 from kinema.calibration.files import CameraInfo
 from kinema.chunk import Image
-from kinema.errors import TrackingError
+from kinema.errors import ConfigError, TrackingError
 from kinema.geometry import Pose, distance, interpolate
 from kinema.perception.contour_fit import COARSE, FULL, Level, fit, overlap
-from kinema.perception.foreground import Colours, Picture
+from kinema.perception.foreground import Colours, Picture, smooth_lab
 from kinema.perception.silhouette import Mask, Rasteriser, Renderer
 from kinema.perception.tool_mesh import ToolMesh
-from kinema.perception.tool_templates import Templates
+from kinema.perception.tool_templates import Templates, unseen_turn
 
 LOST = 0.6  # a score below which there is no pose
 
@@ -87,11 +87,12 @@ class _Hunt:
     """One tool before one camera."""
 
     def __init__(self, camera: CameraInfo, tool: ToolMesh, start: Start, renderer: Renderer, banks: list[Templates]):
-        self._camera, self._tool, self._start, self._renderer, self._banks = camera, tool, start, renderer, banks
+        self._camera, self._tool, self._renderer, self._banks = camera, tool, renderer, banks
+        self._empty, self._bare_hand = smooth_lab(start.background), start.bare_hand
         self._colours: Colours | None = None
 
     def picture(self, frame: Image) -> Picture:
-        return Picture.of(frame, self._start.background, self._start.bare_hand)
+        return Picture.of(frame, self._empty, self._bare_hand)
 
     def fitted(self, picture: Picture, T: Pose, levels: tuple[Level, ...] = _LEVELS) -> Sighting:
         """From nearby; never None, whatever the score."""
@@ -204,7 +205,10 @@ class ModelTracker:
         self._banks: tuple[ToolMesh, list[Templates]] | None = None
 
     def track(self, frames: Sequence[Image], camera: CameraInfo, tool: ToolMesh, start: Start) -> list[Sighting]:
-        """As the protocol says. A frame without a pose says why: not in view, lost, or one of two that look alike."""
+        """As the protocol says. A frame without a pose says why: not in view, lost, or one of two that look alike.
+
+        Raises ConfigError for a tool of which a turn doesn't show at all.
+        """
         check(frames, camera, start)
         hunt = self._hunt(camera, tool, start)
         found: list[Sighting] = []
@@ -235,6 +239,12 @@ class ModelTracker:
 
     def _hunt(self, camera: CameraInfo, tool: ToolMesh, start: Start) -> _Hunt:
         if self._banks is None or self._banks[0] is not tool:
+            if (axis := unseen_turn(tool)) is not None:
+                along = ", ".join(f"{value:.2f}" for value in axis)
+                raise ConfigError(
+                    f"how {' and '.join(tool.tracked)} is turned about ({along}) doesn't show: track more of the tool, "
+                    "or, if all of it looks the same after any such turn, say so in its file (symmetry, fold 0)"
+                )
             whole = tool.tracking(*tool.parts)
             self._banks = tool, [Templates(one) for one in ([tool] if tool.tracked == tool.parts else [tool, whole])]
         return _Hunt(camera, tool, start, self._renderer(tool, camera), self._banks[1])

@@ -4,10 +4,11 @@ beginning. Pure.
     T_base_flange = T_base_tool . inv(T_flange_tool)     ("Dreamitate", section 3.3: the tool is mounted on the arm)
 
 The path is played once, open loop, through the normal executor: as chunks that are anchored where the arm then is.
-Smoothing: local quadratic regression with a Gaussian kernel (Cleveland 1979), of rotations in the tangent space at their
-interpolation; it takes missing frames as they are and needs no even spacing.
+Smoothing: local quadratic regression with a Gaussian kernel (Cleveland 1979), of rotations in the tangent space at
+their interpolation; it takes missing frames as they are and needs no even spacing.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class Settings:
 
     fps: float = 6.0
     dt: float = 1 / 30
-    window: float = 0.15
+    window: float = 0.2
     gap: float = 0.5
     fastest: tuple[float, float] = (1.5, 8.0)
     speed: tuple[float, float] = (0.25, 1.0)
@@ -79,7 +80,8 @@ class ArmTask:
 class ToolPlan:
     """What is shown before anything moves, and then played, piece by piece, the arm at rest between them.
 
-    approach  (n, 4, 4) `T_base_tcp` from where the arm was, left out, to the path's beginning; path (m, 4, 4) from there
+    approach  (n, 4, 4) `T_base_tcp` from where the arm was, left out, to the path's beginning
+    path      (m, 4, 4) from there on
     dt        [s] between them; slower: how many times slower than in the video
     lifted    [m] most that the height limit raised the tool; smoothed [m] most that smoothing moved it
     bridged   how many frames without a pose lie within the path
@@ -127,7 +129,7 @@ def _usable(poses: Sequence[Pose | None], settings: Settings) -> list[int]:
     there = [i for i, pose in enumerate(poses) if pose is not None]
     if len(there) < _LEAST:
         raise TrackingError(f"the tool was found in {len(there)} of {len(poses)} frames, needed are {_LEAST}")
-    for i, k in zip(there, there[1:], strict=False):
+    for i, k in itertools.pairwise(there):
         seconds = (k - i) / settings.fps
         if seconds > settings.gap + 1.0 / settings.fps:
             raise TrackingError(
@@ -178,7 +180,7 @@ def lift(poses: Sequence[Pose], tool: ToolMesh, floor: float) -> tuple[list[Pose
     raised, most = [], 0.0
     for pose in poses:
         up = max(floor - _lowest(pose, tool), 0.0)
-        raised.append(Pose(pose.position + [0.0, 0.0, up], pose.rotation))
+        raised.append(Pose(pose.position + np.array([0.0, 0.0, up]), pose.rotation))
         most = max(most, up)
     return raised, most
 
@@ -250,7 +252,7 @@ def _outside(T_base_tcp: Array, stamps_ns: Array, limits: Limits) -> str:
     return f"the tool centre point leaves the workspace at {at} m, {stamps_ns[first] / NS:.2f} s after the beginning"
 
 
-def plan(arms: Mapping[str, ArmTask], settings: Settings = Settings()) -> dict[str, ToolPlan]:  # noqa: B008
+def plan(arms: Mapping[str, ArmTask], settings: Settings = Settings()) -> dict[str, ToolPlan]:
     """A plan for each arm, by its name. Several arms work in one clip: they begin the path, and end it, together.
 
     Whether the arms meet each other isn't looked at: give them workspaces that don't overlap where they needn't.
