@@ -47,7 +47,7 @@ vectors = st.tuples(*[st.floats(-1.0, 1.0)] * 3).map(np.array)
 # ---- rays
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(vectors, vectors, vectors, st.floats(0.0, 0.05))
 def test_the_midpoint_lies_between_rays_that_pass_each_other_by_a_known_gap(point, one, other, gap):
     one, other = point + one + [3.0, 0.0, 0.0], point + other + [0.0, 3.0, 0.0]
@@ -62,7 +62,7 @@ def test_the_midpoint_lies_between_rays_that_pass_each_other_by_a_known_gap(poin
     assert swapped.angle == pytest.approx(found.angle)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(vectors, vectors)
 def test_parallel_rays_meet_nowhere(origin, direction):
     direction = np.add(direction, [0.0, 0.0, 2.0])
@@ -71,7 +71,7 @@ def test_parallel_rays_meet_nowhere(origin, direction):
     assert not np.isfinite(found.point).any() or found.angle > 0.0
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.floats(0.25, 0.7), st.floats(-0.25, 0.25), st.floats(0.0, 0.3))
 def test_a_point_is_found_again_through_both_lenses(x, y, z):
     pair = views()
@@ -112,7 +112,7 @@ def test_what_each_view_sees_badly_is_what_the_other_sees_well(brush):
     assert found.T_base_tool.position == pytest.approx(TRUTH.position, abs=1e-6)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(vectors.filter(lambda v: np.linalg.norm(v) > 0.2), st.floats(0.01, 0.24))
 def test_the_rotation_is_the_middle_of_both(brush, axis, angle):
     half = angle / 2 * axis / np.linalg.norm(axis)
@@ -122,7 +122,7 @@ def test_the_rotation_is_the_middle_of_both(brush, axis, angle):
     assert found.T_base_tool.rotation == pytest.approx(TRUTH.rotation, abs=1e-7)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.integers(0, 4), st.floats(-3.0, 3.0), st.floats(-3.0, 3.0))
 def test_turns_that_look_alike_are_no_disagreement(pin, fold, one_turn, other_turn):
     symmetry = Symmetry((0.0, 0.0, 1.0), fold)

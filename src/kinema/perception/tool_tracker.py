@@ -18,7 +18,7 @@ import numpy as np
 from kinema.calibration.files import CameraInfo
 from kinema.chunk import Image
 from kinema.errors import ConfigError, TrackingError
-from kinema.geometry import Pose, distance, interpolate
+from kinema.geometry import Pose, interpolate
 from kinema.perception.contour_fit import COARSE, FULL, Level, fit, overlap
 from kinema.perception.foreground import Colours, Picture, smooth_lab
 from kinema.perception.silhouette import Mask, Rasteriser, Renderer
@@ -31,7 +31,8 @@ _LEAST_SHARE = 4e-4  # of the picture that must differ before the tool is looked
 _INSIDE = 0.6  # of the tool's box that must lie inside of the picture
 _TRIED, _FITTED = 12, 5  # candidates of a search that are fitted coarsely, and fully
 _ALIKE = 0.02  # two scores as near as this are one
-_OTHER = math.radians(30.0)  # and two poses as far apart as this are two
+_OTHER = math.radians(30.0)  # and two poses turned by more than this are two
+_SAME = math.radians(10.0)  # turned by less, they are one after a fit
 _MERGED = 0.15  # of the largest region's size: a smaller one is no part of the tool
 _AGAIN = 0.8  # below this score the tool is looked for anew, too
 _LEVELS = FULL
@@ -91,6 +92,10 @@ class _Hunt:
         self._empty, self._bare_hand = smooth_lab(start.background), start.bare_hand
         self._colours: Colours | None = None
 
+    @property
+    def knows_colours(self) -> bool:
+        return self._colours is not None
+
     def picture(self, frame: Image) -> Picture:
         return Picture.of(frame, self._empty, self._bare_hand)
 
@@ -147,20 +152,19 @@ class _Hunt:
     def _distinct(self, found: list[Sighting]) -> list[Sighting]:
         kept: list[Sighting] = []
         for one in found:
-            if all(not self.same(_pose(one), _pose(other), math.radians(10.0)) for other in kept):
+            if all(self.apart(_pose(one), _pose(other)) > _SAME for other in kept):
                 kept.append(one)
         return kept
 
-    def same(self, T: Pose, T_other: Pose, angle: float) -> bool:
-        return self._tool.symmetry.apart(T.rotation, T_other.rotation) < angle
+    def apart(self, T: Pose, T_other: Pose) -> float:
+        """[rad] that two poses are turned by, as far as can be seen."""
+        return self._tool.symmetry.apart(T.rotation, T_other.rotation)
 
     def rivals(self, found: list[Sighting]) -> list[Sighting]:
         """Those of the ranked ones that fit as well as the best and are turned otherwise."""
         best = found[0]
         return [
-            one
-            for one in found[1:]
-            if one.score > best.score - _ALIKE and not self.same(_pose(one), _pose(best), _OTHER)
+            one for one in found[1:] if one.score > best.score - _ALIKE and self.apart(_pose(one), _pose(best)) > _OTHER
         ]
 
     def follow(self, picture: Picture, last: Pose, before: Pose | None) -> Sighting:
@@ -213,11 +217,11 @@ class ModelTracker:
         hunt = self._hunt(camera, tool, start)
         found: list[Sighting] = []
         poses: list[Pose] = []  # the last ones in a row
-        last: Pose | None = None
+        last = start.T_camera_tool
         for i, frame in enumerate(frames):
             picture = hunt.picture(frame)
-            if i == 0 and start.T_camera_tool is not None:
-                sighting = self._met(hunt, picture, [hunt.fitted(picture, start.T_camera_tool)])
+            if i == 0 and last is not None:
+                sighting = self._met(hunt, picture, hunt.fitted(picture, last))
             elif poses:
                 sighting = hunt.follow(picture, poses[-1], poses[-2] if len(poses) > 1 else None)
             else:
@@ -249,18 +253,17 @@ class ModelTracker:
             self._banks = tool, [Templates(one) for one in ([tool] if tool.tracked == tool.parts else [tool, whole])]
         return _Hunt(camera, tool, start, self._renderer(tool, camera), self._banks[1])
 
-    def _met(self, hunt: _Hunt, picture: Picture, found: list[Sighting]) -> Sighting:
-        """The best, by what differs at first, then by its own colours, too."""
-        best = found[0]
-        if best.score < LOST:
-            return best
-        hunt.learn(picture, _pose(best))
-        return hunt.fitted(picture, _pose(best), FULL[1:])
+    def _met(self, hunt: _Hunt, picture: Picture, found: Sighting) -> Sighting:
+        """When it is seen for the first time its colours are learned, and what they say of it."""
+        if hunt.knows_colours or found.score < LOST:
+            return found
+        hunt.learn(picture, _pose(found))
+        return hunt.fitted(picture, _pose(found), FULL[1:])
 
     def _searched(
         self, hunt: _Hunt, picture: Picture, box: tuple[int, int, int, int] | None, last: Pose | None
     ) -> Sighting:
-        found = hunt.search(picture, box if last is None else None)
+        found = hunt.search(picture, None if hunt.knows_colours else box)
         if not found:
             return Sighting(None, 0.0, "not in view: nothing of a tool's size differs from the empty scene")
         if rivals := hunt.rivals(found):
@@ -269,8 +272,8 @@ class ModelTracker:
                 return Sighting(
                     None, 0.0, f"{len(rivals) + 1} poses fit alike ({said}): only another view tells them apart"
                 )
-            found = sorted([found[0], *rivals], key=lambda one: distance(_pose(one), last)[1])
-        return self._met(hunt, picture, found) if last is None else found[0]
+            found = sorted([found[0], *rivals], key=lambda one: hunt.apart(_pose(one), last))
+        return self._met(hunt, picture, found[0])
 
     def _better(self, one: Sighting, other: Sighting) -> Sighting:
         if one.T_camera_tool is None or (other.T_camera_tool is not None and other.score > one.score):
