@@ -35,7 +35,6 @@ _OTHER = math.radians(30.0)  # and two poses turned by more than this are two
 _SAME = math.radians(10.0)  # turned by less, they are one after a fit
 _MERGED = 0.15  # of the largest region's size: a smaller one is no part of the tool
 _AGAIN = 0.8  # below this score the tool is looked for anew, too
-_LEVELS = FULL
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -72,7 +71,7 @@ class ToolTracker(Protocol):
 
 
 def check(frames: Sequence[Image], camera: CameraInfo, start: Start) -> None:
-    """Refuse pictures that are none, or not this camera's; CalibrationError for a camera without a focal length."""
+    """Refuse pictures that are none, or not this camera's, and a camera without a focal length."""
     width, height = camera.size
     for what, picture in (("the background", start.background), *((f"frame {i}", f) for i, f in enumerate(frames))):
         if picture.dtype != np.uint8 or picture.shape != (height, width, 3):
@@ -99,7 +98,7 @@ class _Hunt:
     def picture(self, frame: Image) -> Picture:
         return Picture.of(frame, self._empty, self._bare_hand)
 
-    def fitted(self, picture: Picture, T: Pose, levels: tuple[Level, ...] = _LEVELS) -> Sighting:
+    def fitted(self, picture: Picture, T: Pose, levels: tuple[Level, ...] = FULL) -> Sighting:
         """From nearby; never None, whatever the score."""
         evidence = picture.evidence(self._colours, self._renderer.draw(T).others)
         T = fit(T, self._tool, self._camera, self._renderer, evidence, picture.lab, levels)
