@@ -29,8 +29,8 @@ LOST = 0.6  # a score below which there is no pose
 
 _LEAST_SHARE = 4e-4  # of the picture that must differ before the tool is looked for
 _INSIDE = 0.6  # of the tool's box that must lie inside of the picture
-_TRIED, _FITTED = 12, 5  # candidates of a search that are fitted coarsely, and fully
-_ALIKE = 0.02  # two scores as near as this are one
+_TRIED, _FITTED = 12, 8  # candidates of a search that are fitted coarsely, and fully
+_ALIKE = 0.03  # two scores as near as this are one
 _OTHER = math.radians(30.0)  # and two poses turned by more than this are two
 _SAME = math.radians(10.0)  # turned by less, they are one after a fit
 _MERGED = 0.15  # of the largest region's size: a smaller one is no part of the tool
