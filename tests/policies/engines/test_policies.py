@@ -1,4 +1,4 @@
-"""Both learned policies of the small size on engines: they act as on torch, and what they can't run on is refused."""
+"""All learned policies of the small size on engines: they act as on torch, and what they can't run on is refused."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch import nn
 from kinema.apps import build_engine, cli
 from kinema.chunk import Observation
 from kinema.errors import EngineError
-from kinema.geometry import Pose
+from kinema.interfaces import Policy
 from kinema.policies import checkpoint, pictures, registry
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.checkpoint import Checkpoint
@@ -20,18 +20,22 @@ from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, Diffus
 from kinema.policies.engines import backends, onnx_file
 from kinema.policies.engines.graph import traced
 from kinema.policies.text import Told
+from kinema.policies.uva.model import UvaConfig, UvaModel
 from kinema.policies.video_policy import sampler
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
+from kinema.policies.warm_up import blank
 
 torch.set_num_threads(1)
 
-CAMERAS, SIZE = ("gripper", "left", "right"), (64, 48)
+CAMERAS, SIZE = ("gripper", "left", "right"), (64, 64)
 SPACE = ActionSpace(horizon=32, dt=0.1, offset=0.1, executable=24, mean=(0.1,) * WIDTH, std=(0.2,) * WIDTH)
 MODELS = {
     "video_policy": (VideoPolicyModel, VideoPolicyConfig.small()),
     "diffusion_policy": (DiffusionPolicyModel, DiffusionPolicyConfig.small()),
+    "uva": (UvaModel, UvaConfig.small()),
 }
+HORIZONS = {"uva": 16}  # of the others: SPACE's
 
 
 def drawn(kind: str) -> nn.Module:
@@ -57,7 +61,7 @@ def root(tmp_path_factory) -> Iterator[Path]:
             facts = Checkpoint(
                 kind=kind,
                 config=model.config.model_dump(mode="json"),
-                action=SPACE,
+                action=dataclasses.replace(SPACE, horizon=HORIZONS.get(kind, SPACE.horizon), executable=12),
                 cameras=CAMERAS,
                 image_size=SIZE,
                 dataset="",
@@ -69,21 +73,25 @@ def root(tmp_path_factory) -> Iterator[Path]:
         yield root
 
 
-def observed() -> Observation:
-    images = {name: image[None].numpy() for name, image in zip(CAMERAS, pictures.fixed(3, SIZE).flip(1), strict=True)}
-    pose = Pose.from_rotvec([0.4, 0.0, 0.2], [3.1, 0.0, 0.0])
-    return Observation(10**9, images, (pose,), np.array([0.08]), None, "open the left drawer")
+def observed(policy: Policy) -> Observation:
+    seen = blank(policy.spec)
+    images = pictures.fixed(len(CAMERAS), SIZE).flip(1).numpy()
+    moving = {
+        name: np.stack([np.roll(image, k, axis=1) for k in range(policy.spec.history)])
+        for name, image in zip(CAMERAS, images, strict=True)
+    }
+    return dataclasses.replace(seen, images=moving, text="open the left drawer")
 
 
-@pytest.mark.parametrize("kind, mode", [("video_policy", "single"), ("diffusion_policy", "")])
+@pytest.mark.parametrize("kind, mode", [("video_policy", "single"), ("diffusion_policy", ""), ("uva", "full:1")])
 def test_f07_without_its_engines_a_policy_says_how_to_build_them_and_then_acts_as_on_torch(root, kind, mode, capsys):
     folder, options = str(root / "models" / kind), {"mode": mode} if mode else {}
     with pytest.raises(EngineError, match=r"onnxruntime/engine\.json: cannot be read: .*; `kinema build-engine`"):
         registry.make(folder, backend="onnxruntime", **options)
     assert cli.main(["build-engine", folder, *(["--mode", mode] if mode else [])]) == 0
     assert "prediction" in capsys.readouterr().out
-    observation = observed()
     plain, engine = (registry.make(folder, backend=name, **options) for name in ("torch", "onnxruntime"))
+    observation = observed(plain)
     right, found = plain.predict(observation), engine.predict(observation)
     np.testing.assert_allclose(found.chunk.T_rel, right.chunk.T_rel, atol=1e-4)
     np.testing.assert_allclose(found.chunk.force, right.chunk.force, atol=1e-3)
@@ -92,6 +100,7 @@ def test_f07_without_its_engines_a_policy_says_how_to_build_them_and_then_acts_a
         for camera, images in plain.imagine(observation, right).video.items():
             same = engine.imagine(observation, found).video[camera]
             assert np.abs(same.astype(int) - images).max() <= 1
+    if kind == "video_policy":
         with pytest.raises(EngineError, match="has no graph action-2, video-2; there are"):
             registry.make(folder, backend="onnxruntime", mode="paper")
 
@@ -99,7 +108,7 @@ def test_f07_without_its_engines_a_policy_says_how_to_build_them_and_then_acts_a
 @pytest.mark.parametrize("kind", MODELS)
 def test_half_as_many_bits_are_enough(root, kind):
     policy = registry.make(str(root / "models" / kind), backend="torch-bf16")
-    assert policy.predict(observed()).chunk.T_rel.shape == (32, 4, 4)
+    assert policy.predict(observed(policy)).chunk.T_rel.shape == (HORIZONS.get(kind, SPACE.horizon), 4, 4)
 
 
 def test_an_instruction_is_read_once(root, monkeypatch):
@@ -107,7 +116,7 @@ def test_an_instruction_is_read_once(root, monkeypatch):
     model, read = policy._model, []
     monkeypatch.setattr(model, "read", lambda texts: read.append(texts) or VideoPolicyModel.read(model, texts))
     for text in ("open it", "open it", "close it"):
-        policy.predict(dataclasses.replace(observed(), text=text))
+        policy.predict(dataclasses.replace(observed(policy), text=text))
     assert read == [("open it",), ("close it",)]
 
 
