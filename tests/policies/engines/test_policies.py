@@ -61,7 +61,7 @@ def root(tmp_path_factory) -> Iterator[Path]:
             facts = Checkpoint(
                 kind=kind,
                 config=model.config.model_dump(mode="json"),
-                action=dataclasses.replace(SPACE, horizon=HORIZONS.get(kind, SPACE.horizon), executable=12),
+                action=SPACE.model_copy(update={"horizon": HORIZONS.get(kind, SPACE.horizon), "executable": 12}),
                 cameras=CAMERAS,
                 image_size=SIZE,
                 dataset="",
