@@ -34,7 +34,7 @@ from kinema.training import scenes
 from kinema.training.scenes import Scenes
 from kinema.virtual import cameras, noise, objects, scenario, scene
 from kinema.virtual.board_samples import joints
-from kinema.virtual.demonstrators import PALM, taken
+from kinema.virtual.demonstrators import PALM, PULLED, taken
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.objects import Background
 from kinema.virtual.renderer import CellRenderer
@@ -68,14 +68,15 @@ _TILT = 0.37  # [rad] by which it leans towards a cabinet at most
 
 
 class _Told(NamedTuple):
-    """What a caption tells, in base_link [m]: the middle of the thing, and of the goal where there is one.
+    """What a caption tells, in base_link [m]: the middle of the thing, and of the goal that it goes to.
 
+    The goal of a handle is where it is when its drawer has been pulled as far as demonstrations do.
     along  (3,) the way of the thing's longer side; shorter where it is nearly as wide, 0 where it is round
     """
 
     text: str
     thing: Array
-    goal: Array | None
+    goal: Array
     along: Array
 
 
@@ -125,11 +126,14 @@ def _captions(drawn: Scenario, world: HandheldWorld | World) -> Iterator[_Told]:
 
     No two things of a scene are of one kind, so that a name means one of them.
     """
-    poses = world.truth().poses
+    truth = world.truth()
+    poses = truth.poses
     if drawn.cabinet is not None:
-        for drawer in objects.CABINETS[drawn.cabinet.kind].drawers:
+        cabinet = objects.CABINETS[drawn.cabinet.kind]
+        for drawer in cabinet.drawers:
             handle = poses[f"handle_{drawer}"]
-            yield _Told(drawn.text.replace(drawn.drawer, drawer), handle.position, None, handle.rotation[:, 1])
+            goal = handle.apply([truth.joints[f"drawer_{drawer}"] - PULLED * cabinet.travel, 0.0, 0.0])
+            yield _Told(drawn.text.replace(drawn.drawer, drawer), handle.position, goal, handle.rotation[:, 1])
         return
     assert drawn.container is not None and drawn.target is not None
     goal = poses[drawn.container.name].apply([0.0, 0.0, objects.CONTAINERS[drawn.container.kind].size[2] / 2])
@@ -180,18 +184,21 @@ def _at_handle(drawn: Scenario, world: HandheldWorld | World, rng: np.random.Gen
     return pose @ Pose(np.array([aside, 0.0, before]), np.eye(3)), width
 
 
-def _viewpoint(told: Sequence[_Told], rng: np.random.Generator) -> tuple[Pose, int | None]:
-    """`T_base_tcp`: at the start, anywhere, or near what a caption names; and the thing that it holds then, if any."""
+def _viewpoint(told: Sequence[_Told], upright: bool, rng: np.random.Generator) -> tuple[Pose, int | None]:
+    """`T_base_tcp`: at the start, anywhere, or near what a caption names; and the thing that it holds then, if any.
+
+    upright  things stand on the table and are taken from above, no cabinet's handle from before
+    """
     kind, turn = rng.random(), rng.uniform(-_TURNED, _TURNED)
-    near, held, upright = int(rng.integers(len(told))), None, told[0].goal is not None
+    near, held = int(rng.integers(len(told))), None
     if kind < _START:
         position, turn = T_BASE_TCP_START.position + 0.02 * rng.standard_normal(3), 0.1 * rng.standard_normal()
     elif kind < _START + _ANYWHERE:
         position = np.array([rng.uniform(*side) for side in _REACH])
     else:
         thing, goal, height = told[near].thing, told[near].goal, _ABOVE * rng.random() ** 2
-        carried = goal is not None and rng.random() < _HELD
-        if goal is not None and (carried or rng.random() < _GOAL):
+        carried = upright and rng.random() < _HELD
+        if carried or rng.random() < _GOAL:
             thing = goal
         away = np.zeros(3) if upright else np.array([-0.10 * rng.random() ** 2, 0.0, 0.0])
         spread = (rng.uniform(*_NEAR) + _WIDER * height) * (3.0 if carried else 1.0)
@@ -267,7 +274,7 @@ def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
                 pose, width = _at_handle(drawn, world, rng)
                 holding = _holding(world, pose)
             while holding is None:
-                pose, held = _viewpoint(told, rng)
+                pose, held = _viewpoint(told, drawn.cabinet is None, rng)
                 holding = _holding(world, pose)
                 if any(np.linalg.norm(one.thing - pose.position) < _AROUND for one in told):
                     width = max(width, _OPEN)
@@ -280,11 +287,9 @@ def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
             states.append([*pose.position, *rotation_6d(pose.rotation), width])
             pictures = (eyes.render(name, snapshot, view) for name in CAMERAS)
             images.append([np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)) for image in pictures])
-            targets = np.array([[one.thing, one.thing if one.goal is None else one.goal] for one in told])
+            targets = np.array([[one.thing, one.goal] for one in told])
             place = _places(targets.reshape(-1, 3), pose).reshape(len(told), 2, len(CAMERAS), 2).swapaxes(1, 2)
             offset = pose.inverse().apply(targets.reshape(-1, 3)).reshape(targets.shape)
-            without = [one.goal is None for one in told]
-            place[without, :, 1], offset[without, 1] = np.nan, np.nan
             places.append(place)
             offsets.append(offset)
             turns.append([_turn(pose.rotation.T @ one.along) for one in told])

@@ -5,7 +5,7 @@
     frames.npy     (m,) which of the n images a caption is of
     states.npy     (n, 10) float32: the tool's, as `kinema.policies.tool_state` has it
     places.npy     (m, cameras, queries, 2) float32: x and y from -1 to 1 over the image; NaN where it is out of sight
-    offsets.npy    (m, queries, 3) float32: from the tool, in its own frame [m]; NaN where there is none
+    offsets.npy    (m, queries, 3) float32: from the tool, in its own frame [m]
     turns.npy      (m, 2) float32: cosine and sine of twice the angle of the thing's longer side about the tool's z; the
                    shorter, the less long and narrow the thing is; 0 for round ones
     texts.json     the m captions

@@ -41,7 +41,7 @@ _SLACK = 0.016  # [m] jaw beyond the object on each side before the grasp; half 
 _FINGER = 0.014  # [m] thickness of a finger
 PALM = 0.072  # [m] free height between the finger tips' centre and the gripper's hand
 _TILT = 1.2  # [rad] by which the tool points down where it reaches for a handle
-_PULL = 0.75  # [-] of a drawer's travel to which it is pulled
+PULLED = 0.75  # [-] of a drawer's travel to which it is pulled
 _RETRIES = 3
 _YAWS = tuple(float(yaw) for yaw in np.arange(0.0, math.pi, math.pi / 12))
 _UP = np.array([0.0, 0.0, 1.0])
@@ -396,7 +396,7 @@ class OpenDrawer:
     def stages(self, truth: Truth) -> tuple[Stage, ...]:
         force, width = self._style.grip_force, float(np.sort(self._bar)[1])
         take = truth.poses[self._handle] @ self._T_handle_tcp
-        left = _PULL * self._travel - truth.joints[self._joint]
+        left = PULLED * self._travel - truth.joints[self._joint]
         goal = self._goal or Pose(take.position + left * self._out, take.rotation)
         opened, closed = min(width + 1.2 * _SLACK, GRIPPER.stroke), _closed(width, force)
 
@@ -421,7 +421,7 @@ class OpenDrawer:
 
     def gripped(self, tcp: Pose, truth: Truth) -> None:
         take = truth.poses[self._handle] @ self._T_handle_tcp
-        left = _PULL * self._travel - truth.joints[self._joint]
+        left = PULLED * self._travel - truth.joints[self._joint]
         self._goal = Pose(take.position + left * self._out, take.rotation)
         self._T_tcp_handle = tcp.inverse() @ truth.poses[self._handle]
 
