@@ -63,7 +63,7 @@ def test_pictures_and_captions_are_the_same_whichever_process_draws_them_when(pi
 def test_every_picture_has_a_caption_for_all_that_could_be_asked_for(pictures):
     found = scenes.read(pictures)
     for task, first in zip(sorted(found.about["tasks"]), (0, 2), strict=True):
-        asked = scenario.draw(task, "train", app.FIRST_SEED)
+        asked = app._drawn(task, app.FIRST_SEED, np.random.default_rng([app.FIRST_SEED, 5]))
         told = [found.texts[caption] for caption in np.flatnonzero(found.frames == first)]
         assert asked.text in told and len(set(told)) == len(told) > 1
         assert told == [found.texts[caption] for caption in np.flatnonzero(found.frames == first + 1)]
@@ -78,7 +78,7 @@ def test_no_scene_is_of_a_demonstration_or_of_an_evaluation(pictures):
 
 @pytest.mark.parametrize("task", ["pick_and_place", "open_drawer"])
 def test_a_caption_s_places_are_where_its_things_are(task, monkeypatch):
-    drawn, views = scenario.draw(task, "train", app.FIRST_SEED), 4
+    drawn, views = app._drawn(task, app.FIRST_SEED, np.random.default_rng([app.FIRST_SEED, 5])), 4
     if drawn.cabinet is not None:
         things = [f"handle_{drawer}" for drawer in objects.CABINETS[drawn.cabinet.kind].drawers]
         bodies = [(caption, 0, body) for caption, body in enumerate(things)]
@@ -157,6 +157,15 @@ def test_the_tool_is_held_where_it_is_said_to_be(robot):
     np.testing.assert_allclose(world.T_base_tcp().rotation, T_base_tcp.rotation, atol=1e-6)
     beyond = app._holding(world, Pose.from_rotvec([1.4, 0.0, 0.2], [math.pi, 0.0, 0.0]))
     assert (beyond is None) == (robot is not None), "no arm is as long"
+
+
+@pytest.mark.parametrize("task", ["pick_and_place", "open_drawer"])
+def test_some_scenes_have_things_that_no_demonstration_has(task):
+    scenes = [
+        app._drawn(task, seed, np.random.default_rng([seed, 5])) for seed in range(app.FIRST_SEED, app.FIRST_SEED + 200)
+    ]
+    assert 0.2 < np.mean([drawn.split == "unseen_objects" for drawn in scenes]) < 0.4
+    assert {drawn.split for drawn in scenes if drawn.background.name == "elsewhere"} == {"train", "unseen_objects"}
 
 
 def test_other_tables_are_of_every_shade_and_none_is_of_the_lists():

@@ -1,8 +1,8 @@
 """`kinema scenes`: pictures of the virtual cell with captions, to learn from them what words mean (`kinema ground`).
 
-Each scene of the `train` split is seen from some poses of the gripper, in a hand or at an arm, with a caption for every
-thing that could be asked for in it: the same sentences as the tasks', each with the places of what it names. Its things
-are those of demonstrations; its table, room and light are often drawn anew, from all that there could be. The captions
+Each scene is seen from some poses of the gripper, in a hand or at an arm, with a caption for every thing that could be
+asked for in it: the same sentences as the tasks', each with the places of what it names. In some scenes the things are
+others than demonstrations have; table, room and light are often drawn anew, from all that there could be. The captions
 come from the simulator's truth. No policy sees any of that when it acts; they are what, for networks of the full size,
 the web's images and captions are.
 """
@@ -46,6 +46,7 @@ from kinema.workers import on_all_cores
 FIRST_SEED = 3_000_000  # demonstrations and evaluation have others
 
 _RENDERED = (256, 192)  # [px], then scaled
+_UNSHOWN = 0.3  # [-] of the scenes whose things no demonstration shows
 _ELSEWHERE = 0.6  # [-] of the scenes whose table, room and light no demonstration shows
 _HANDHELD = 0.4  # [-] of the scenes; in the others an arm holds the gripper
 _ARMS = ("ur5e", "xarm7")
@@ -119,6 +120,11 @@ def _elsewhere(rng: np.random.Generator) -> Background:
         warmth=rng.uniform(-0.12, 0.12),
         ambient=rng.uniform(0.30, 0.44),
     )
+
+
+def _drawn(task: str, seed: int, rng: np.random.Generator) -> Scenario:
+    drawn = scenario.draw(task, "unseen_objects" if rng.random() < _UNSHOWN else "train", seed)
+    return replace(drawn, background=_elsewhere(rng)) if rng.random() < _ELSEWHERE else drawn
 
 
 def _captions(drawn: Scenario, world: HandheldWorld | World) -> Iterator[_Told]:
@@ -252,9 +258,8 @@ def _places(points: Array, T_base_tcp: Pose) -> NDArray[np.float32]:
 
 def _shoot(task: str, seed: int, views: int, size: tuple[int, int]) -> _Shot:
     """A scene from some viewpoints; the same arguments give the same pictures."""
-    drawn, rng = scenario.draw(task, "train", seed), np.random.default_rng([seed, 5])
-    if rng.random() < _ELSEWHERE:
-        drawn = replace(drawn, background=_elsewhere(rng))
+    rng = np.random.default_rng([seed, 5])
+    drawn = _drawn(task, seed, rng)
     robot = None if rng.random() < _HANDHELD else _ARMS[rng.integers(len(_ARMS))]
     world = HandheldWorld(drawn, seed=seed) if robot is None else World(drawn, robot, seed=seed)
     standing = world.data.qpos.copy()
