@@ -1,5 +1,6 @@
 """Moments as batches: whose images and actions they are, how they are drawn, split and varied."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from kinema.episodes.export import export
 from kinema.episodes.reader import find
 from kinema.episodes.shards import ShardDataset, Shards
 from kinema.errors import EpisodeError
-from kinema.policies import tool_state
+from kinema.geometry import rotation_from_6d
+from kinema.policies import look, tool_state
 from kinema.policies.actions import ActionSpace
 from kinema.training.windows import Draw, Framing, Windows, draw, sound, split, spread
 
@@ -28,7 +30,9 @@ def single_episode() -> dict[str, Path]:
 
 
 def plain(*rows: int, cameras: int = 3) -> Draw:
-    return Draw(np.array(rows), np.zeros((len(rows), cameras, 2), np.int64), np.zeros(len(rows), np.int64))
+    count = len(rows)
+    still = np.zeros((count, 3), np.float32)
+    return Draw(np.array(rows), np.zeros((count, cameras, 2), np.int64), np.zeros(count, np.int64), still)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +112,35 @@ def test_a_glimpse_is_taken_once_of_every_moment_and_stands_for_its_images(data,
     assert (batch.future is None) == (before.future is None)
 
 
+def test_a_tool_that_has_gone_astray_sees_everything_where_it_stands_and_is_led_back(data, space):
+    windows = Windows(every(data), Framing(), space)
+    offsets = torch.tensor([[[0.1, 0.0, 0.2], [0.3, 0.1, 0.2]], [[0.0, 0.0, 0.02], [0.3, 0.1, 0.2]]])
+    here = look._glimpse(offsets / look.UNIT, torch.tensor([[0.6, 0.8]] * 2))
+    windows.glimpse(lambda batch: here[:1].expand(len(batch), -1))
+    windows._glimpses[40] = here[1]
+    way = np.array([[0.01, -0.02, 0.004]] * 2, np.float32)
+    straight, astray = (windows.batch(replace(plain(3, 40), astray=k * way)) for k in (0, 1))
+
+    def in_base(batch, points: torch.Tensor) -> np.ndarray:
+        """Points (b, n, 3) in the tool's frame."""
+        T = batch.state.numpy()
+        return np.einsum("bij,bnj->bni", rotation_from_6d(T[:, 3:9]), points.numpy()) + T[:, None, :3]
+
+    def path(batch) -> np.ndarray:
+        rows = torch.from_numpy(space.denormalise(batch.actions.numpy())).float()
+        return in_base(batch, rows[..., :3])
+
+    np.testing.assert_allclose(in_base(astray, look.away(astray.glimpse)), in_base(straight, offsets), atol=1e-6)
+    moved = np.linalg.norm(astray.state - straight.state, axis=1)
+    np.testing.assert_allclose(moved, [np.linalg.norm(way[0]), 0.0], atol=1e-6)
+    off = np.linalg.norm(path(astray) - path(straight), axis=2)
+    assert 0.8 * moved[0] < off[0, 0] < moved[0] and (np.diff(off[0]) < 1e-6).all(), "it is led back, not thrown"
+    np.testing.assert_allclose(off[0, round(0.6 / space.dt) :], 0.0, atol=1e-5)
+    assert off[1].max() < 1e-6, "what is between the fingers stays there"
+    assert torch.equal(astray.actions[..., 3:], straight.actions[..., 3:])
+    assert torch.equal(astray.glimpse[:, -2:], straight.glimpse[:, -2:])
+
+
 def opened(*parts: tuple[float, float, int]) -> np.ndarray:
     """A state (n, 11), parts of it with an opening [mm], a force [N] and a length."""
     state = np.zeros((sum(n for *_, n in parts), 11))
@@ -150,7 +183,7 @@ def test_a_shift_moves_all_images_of_a_camera_alike_and_continues_the_border(dat
     here = windows.batch(plain(9))
     shift = np.zeros((1, 3, 2), np.int64)
     shift[0, 2] = (2, -3)
-    there = windows.batch(Draw(np.array([9]), shift, np.zeros(1, np.int64)))
+    there = windows.batch(replace(plain(9), shift=shift))
     assert torch.equal(here.now[:, :2], there.now[:, :2])
     for before, after in ((here.now[0, 2], there.now[0, 2]), (here.future[0, 2, 1], there.future[0, 2, 1])):
         assert torch.equal(after[:-2, 3:], before[2:, :-3])
@@ -188,6 +221,14 @@ def test_shifts_and_prefixes_reach_their_limits_and_every_second_prefix_is_empty
     assert (drawn.shift.min(), drawn.shift.max()) == (-3, 3)
     assert set(drawn.prefix) == set(range(7))
     assert abs((drawn.prefix == 0).mean() - (0.5 + 0.5 / 7)) < 0.03
+
+
+def test_every_second_tool_goes_astray_and_more_aside_than_ahead():
+    astray = draw(1000, Framing(astray=0.012), 1000, 5, 0).astray
+    gone = astray.any(axis=1)
+    assert 0.4 < gone.mean() < 0.6
+    np.testing.assert_allclose(astray[gone].std(axis=0), [0.012, 0.012, 0.0048], rtol=0.15)
+    assert not draw(1000, VARIED, 50, 5, 0).astray.any()
 
 
 def test_measuring_looks_at_moments_spread_evenly_as_they_are():

@@ -177,6 +177,22 @@ class _Points(nn.Module):
         return torch.stack([(share.sum(dim=-2) * across).sum(dim=-1), (share.sum(dim=-1) * down).sum(dim=-1)], dim=-1)
 
 
+def _glimpse(offsets: Tensor, turn: Tensor) -> Tensor:
+    """(b, length) of offsets (b, queries, 3) in `UNIT`, and how the thing lies (b, 2)."""
+    near = offsets / (torch.linalg.vector_norm(offsets, dim=2, keepdim=True) + _BESIDE)
+    return torch.cat([part.flatten(1) for part in (offsets, near, turn)], dim=1)
+
+
+def away(glimpse: Tensor) -> Tensor:
+    """How far off the things of glimpses (b, length) are [m], (b, queries, 3), in the tool's frame."""
+    return UNIT * glimpse[:, : 3 * len(QUERIES)].unflatten(1, (len(QUERIES), 3))
+
+
+def moved(glimpse: Tensor, way: Tensor) -> Tensor:
+    """Glimpses (b, length) as they would be, had the tool moved a way (b, 3) [m] in its own frame."""
+    return _glimpse((away(glimpse) - way[:, None]) / UNIT, glimpse[:, 6 * len(QUERIES) :])
+
+
 class Look(nn.Module):
     """Images, a text and the tool's state as one vector, and where the text's things are in every view."""
 
@@ -264,10 +280,7 @@ class Look(nn.Module):
         """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, by read texts."""
         places = self.places(images)
         read = [self.read_off(*both) for both in zip(places, self.matches(places, told), strict=True)]
-        offsets = self.offsets(read, state)
-        near = offsets / (torch.linalg.vector_norm(offsets, dim=2, keepdim=True) + _BESIDE)
-        turn = self.turns([one[:, :1] for one in read], state)
-        return torch.cat([part.flatten(1) for part in (offsets, near, turn)], dim=1)
+        return _glimpse(self.offsets(read, state), self.turns([one[:, :1] for one in read], state))
 
     def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """(b, features) of a glimpse, read texts (b, queries, width), and states (b, 10) of the tool."""

@@ -24,6 +24,7 @@ from kinema.training.windows import Framing, Windows, draw, split, spread
 STATE, CHECKPOINT = "state.pt", "checkpoint"  # in a training's folder
 
 _FITTED, _PORTION = 512, 64  # moments that what isn't learned is fitted to, so many at a time
+_ASTRAY = 0.012  # [m]
 _FREE = ("pieces", "save", "measure")  # parts of a plan that may be others when a training goes on
 
 
@@ -159,7 +160,7 @@ class Session:
         order, model = self.order, self.model
         width, _ = self._data.size(0, order.cameras[0])
         shift = round(stages.recipe(order.kind, order.size, order.stage).shift * width)
-        framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix, model.history)
+        framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix, model.history, _ASTRAY)
         train, held_out = ([(self._data, episode) for episode in some] for some in split(self._data, order.held_out))
         train += [(data, episode) for data in self._videos for episode in range(len(data))]
         device = self._accelerator.device

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from torch import Tensor
 from kinema.episodes.shards import ShardDataset
 from kinema.episodes.state import STATE
 from kinema.errors import EpisodeError
-from kinema.policies import tool_state
+from kinema.geometry import rotation_from_6d
+from kinema.policies import look, tool_state
 from kinema.policies.actions import ActionSpace
 from kinema.policies.batch import Batch
 
@@ -31,6 +32,9 @@ _CLOSED = 0.012  # [m] that a jaw closes by, or opens by again, that means to
 _PRESSED = 2.0  # [N] with less it holds nothing
 _AHEAD = 2.4  # [s] before a jaw closes on nothing from which nothing is learned: what a chunk reaches
 _SHARE = 0.25  # [-] of the memory that is free, for decoded images
+_SIDES = (1.0, 1.0, 0.4)  # of how far astray a tool is, in its frame: less towards what it is about to take
+_FREE = 0.04  # [m] that a thing is off at least when the tool may be aside of it; nearer, it is between the fingers
+_BACK = 0.6  # [s] in which a tool that has gone astray is led back
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Framing:
     history  moments of images, the newest at t, as far apart as frames; with more than one come the steps since then
     shift    [px] a camera's images are moved by up to so much, all alike, in each direction; the border goes on
     prefix   up to so many first steps of a chunk are committed already, in every second moment
+    astray   [m] spread of how far aside the tool is taken to be, in every second moment in which it is free and only
+             its glimpse is looked at; the chunk then leads back to where it was
     """
 
     cameras: tuple[str, ...] = ("gripper", "left", "right")
@@ -51,6 +57,7 @@ class Framing:
     shift: int = 0
     prefix: int = 0
     history: int = 1
+    astray: float = 0.0
 
     @property
     def done(self) -> int:
@@ -65,16 +72,18 @@ class Framing:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Which moments: rows (b,) of the windows; how varied: shift (b, cameras, 2) [px] down and right, prefix (b,)."""
+    """Which moments: rows (b,) of the windows; how varied: shift (b, cameras, 2) [px] down and right, prefix (b,), how
+    far astray (b, 3) [m] in the tool's own frame."""
 
     rows: Rows
     shift: Rows
     prefix: Rows
+    astray: NDArray[np.float32]
 
     def part(self, process: int, processes: int) -> "Draw":
         """What one of several processes takes of it."""
         mine = slice(process, None, processes)
-        return Draw(self.rows[mine], self.shift[mine], self.prefix[mine])
+        return Draw(self.rows[mine], self.shift[mine], self.prefix[mine], self.astray[mine])
 
     def portions(self, size: int) -> Iterator["Draw"]:
         """All of it, up to `size` moments at a time."""
@@ -90,7 +99,8 @@ def draw(moments: int, framing: Framing, batch: int, seed: int, step: int) -> Dr
     random = np.random.default_rng((seed, step, 1))
     shift = random.integers(-framing.shift, framing.shift, (batch, len(framing.cameras), 2), endpoint=True)
     prefix = random.integers(0, 2, batch) * random.integers(0, framing.prefix, batch, endpoint=True)
-    return Draw(rows, shift, prefix)
+    astray = random.integers(0, 2, (batch, 1)) * framing.astray * _SIDES * random.standard_normal((batch, 3))
+    return Draw(rows, shift, prefix, astray.astype(np.float32))
 
 
 @functools.lru_cache(maxsize=2)
@@ -104,9 +114,10 @@ def spread(moments: int, count: int, framing: Framing) -> Draw:
     return Draw(rows, *_plain(len(rows), framing))
 
 
-def _plain(count: int, framing: Framing) -> tuple[Rows, Rows]:
-    """No shift, no prefix."""
-    return np.zeros((count, len(framing.cameras), 2), np.int64), np.zeros(count, np.int64)
+def _plain(count: int, framing: Framing) -> tuple[Rows, Rows, NDArray[np.float32]]:
+    """No shift, no prefix, not astray."""
+    shift = np.zeros((count, len(framing.cameras), 2), np.int64)
+    return shift, np.zeros(count, np.int64), np.zeros((count, 3), np.float32)
 
 
 def split(data: ShardDataset, share: float) -> tuple[list[int], list[int]]:
@@ -189,6 +200,7 @@ class Windows:
         self._texts = [
             data.text(episode) for (data, episode), n in zip(episodes, counts, strict=True) for _ in range(n)
         ]
+        self._space = space
         self._state = None if space is None else _states(states, kept).to(self._device)
         self._actions = None if space is None else _actions(states, kept, space).to(self._device)
         self._done: Tensor | None = None
@@ -220,7 +232,7 @@ class Windows:
         rows, mine = drawn.rows, torch.from_numpy(drawn.rows).to(self._device)
         seen, before = self._glimpses is not None and self.framing.present, self.framing.history - 1
         cut = torch.empty(len(rows), 1, 0, dtype=torch.uint8, device=self._device) if seen else self._shown(drawn)
-        return Batch(
+        batch = Batch(
             now=cut[:, before],
             state=None if self._state is None else self._state[mine],
             future=cut[:, before + 1 :].transpose(1, 2) if self.framing.frames else None,
@@ -231,6 +243,9 @@ class Windows:
             past=cut[:, :before].transpose(1, 2) if before else None,
             done=None if self._done is None else self._done[mine],
         )
+        if not seen or self._space is None or not drawn.astray.any():
+            return batch
+        return _astray(batch, torch.from_numpy(drawn.astray).to(self._device), self._space)
 
     def _shown(self, drawn: Draw) -> Tensor:
         """Images (b, history + frames, cameras, height, width, 3) of the moments drawn, before and after them.
@@ -253,6 +268,25 @@ class Windows:
         for some in _chunks(steps, 1024):
             images[some.start : some.stop] = self._source.decode(np.arange(some.start, some.stop))
         return images
+
+
+def _astray(batch: Batch, way: Tensor, space: ActionSpace) -> Batch:
+    """Moments as they would be, had the tool been aside by a way (b, 3) [m] in its own frame; the chunk leads back.
+
+    So a policy is shown what it does when it comes down beside a thing, which hardly a demonstration shows (Zhou et al.
+    2023, "NeRF in the Palm of Your Hand", where images are rendered anew; a glimpse needs no image). Where the thing is
+    between the fingers nothing is changed.
+    """
+    glimpse, state, actions = batch.glimpse, batch.state, batch.actions
+    assert glimpse is not None and state is not None and actions is not None
+    free = torch.linalg.vector_norm(look.away(glimpse)[:, 0], dim=1) > _FREE
+    way = way * free[:, None]
+    R_base_tcp = torch.from_numpy(rotation_from_6d(state[:, 3:9].cpu())).to(state)
+    aside = torch.cat([state[:, :3] + torch.einsum("bij,bj->bi", R_base_tcp, way), state[:, 3:]], dim=1)
+    passed = (space.dt * torch.arange(1, space.horizon + 1, device=way.device) / _BACK).clamp(max=1.0)
+    back = (passed**2 * (3 - 2 * passed))[:, None] * way[:, None] / torch.tensor(space.std[:3], device=way.device)
+    led = torch.cat([actions[..., :3] - back, actions[..., 3:]], dim=2)
+    return replace(batch, glimpse=look.moved(glimpse, way), state=aside, actions=led.to(actions))
 
 
 def _free(device: torch.device) -> int:
