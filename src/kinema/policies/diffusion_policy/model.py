@@ -104,10 +104,14 @@ class DiffusionPolicyModel(nn.Module):
         groups: list[dict[str, Any]] = [{"params": others}, {"params": grounded, "scale": self.config.grounded_rate}]
         return groups[:1] if self.still else groups
 
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """Of b texts; raises ObservationError for one that is empty or too long."""
+        return self.look.read(texts)
+
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """The head's loss; draws noise from torch's global generator."""
         assert batch.actions is not None and batch.state is not None
-        told = self.look.read(batch.text)
+        told = self.read(batch.text)
         if batch.glimpse is not None and isinstance(self.look, Look):
             condition = self.look.tell(batch.glimpse, told, batch.state)
         else:
@@ -118,7 +122,7 @@ class DiffusionPolicyModel(nn.Module):
     def act(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Actions (b, horizon, 11), normalised; of the batch's own actions only those of the prefix are looked at."""
         assert batch.actions is not None and batch.state is not None
-        told = self.look.read(batch.text)
+        told = self.read(batch.text)
         noise = torch.randn(batch.actions.shape, generator=generator, device=generator.device).to(batch.actions.device)
         return sample(running(self), self.config, batch.now, told, batch.state, noise, batch.actions, batch.prefix)
 

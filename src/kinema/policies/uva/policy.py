@@ -1,22 +1,21 @@
 """UVA behind the seam: acts by one pass and the action head, imagines with the same pass or in several."""
 
-import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.chunk import Image, Observation, ObservationSpec, Prediction
-from kinema.errors import CheckpointError, ConfigError, ObservationError
+from kinema.chunk import Image, Observation
+from kinema.errors import CheckpointError, ConfigError
 from kinema.perception.align import IMAGE_HORIZON
 from kinema.policies import action_unet, checkpoint, loading, pictures, sampling, text, tool_state
 from kinema.policies.actions import DONE
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.engines import backends
-from kinema.policies.engines.engine import Timed
-from kinema.policies.engines.graph import Run, running
+from kinema.policies.engines.graph import Run
+from kinema.policies.learned import Imagining, Learned
 from kinema.policies.text import Told
 from kinema.policies.uva import sampler
 from kinema.policies.uva.model import ACTION, UvaConfig, UvaModel
@@ -25,115 +24,67 @@ from kinema.policies.uva.sampler import Given, Noise, Sight
 NAME = "uva"
 
 
-class Uva:
-    """Images of the last moments, what was done since, words and the tool's state in; no force, no truth.
-
-    What it draws follows from the seed and the number of chunks since `reset`. Steps that will have been played before
-    the declared latency is over are committed; they are a condition and come back as they are.
-    """
+class Uva(Learned[Told]):
+    """See `Learned`; besides, it knows what was seen and done in the last moments."""
 
     name = NAME
 
     def __init__(
         self, facts: Checkpoint, model: UvaModel, mode: str = ACTION, seed: int = 0, run: Run | None = None
     ) -> None:
-        """`run` runs the model's parts; None: the model itself. `mode`: one that the checkpoint has a latency of."""
-        self.checkpoint, self.mode = facts, mode
-        self._model, self._run, self._seed, self._chunks = model, run or running(model), seed, 0
+        super().__init__(facts, model, mode, seed, run)
         self._passes = passes(mode)
-        self._device = next(model.parameters()).device
-        self._told: tuple[str, Told] | None = None  # the last instruction, read
-        space = facts.action
-        self._known = min(model.prefix, space.committed(facts.latency[mode]))
-        self.spec = ObservationSpec(
-            cameras=facts.cameras,
-            image_size=facts.image_size,
+        self.spec = replace(
+            self.spec,
             history=model.history,
-            history_dt=model.stride * space.dt,
+            history_dt=model.stride * facts.action.dt,
             executed_actions=model.horizon,
-            executed_dt=space.dt,
-            committed_prefix=self._known + 1,
-            force=False,
+            executed_dt=facts.action.dt,
         )
-        self.reset()
 
-    def reset(self) -> None:
-        self._before = self._chunks
-        self._tokens: tuple[int, Tensor] | None = None  # of the video of one chunk, by the chunk's id
+    def _act(self, run: Run, observation: Observation, id: int) -> Tensor:
+        sight, done, (given, prefix) = self._sight(run, observation), self._done(observation), self._given(observation)
+        noise, config, known = self._noise(id), self._model.config, known_of(done, given, prefix)
+        z, latent = sampler.think(run, sight, known, *sampler.unseen(noise))
+        self._also(run, sight, known, noise, z, id)
+        return sampler.act(run, config, sight, latent, noise, given, prefix)
 
-    @torch.no_grad()
-    def predict(self, observation: Observation) -> Prediction:
-        """The next chunk; in a mode `full:PASSES` its video is made as well, for `imagine` to show.
-
-        Raises ObservationError for images, a history or a text that are not as in training.
-        """
-        began, timed = time.perf_counter(), Timed(self._run, self._device)
-        self._read(observation.text)
-        read = time.perf_counter() - began
-        sight, done, (given, prefix) = (
-            self._sight(timed, observation),
-            self._done(observation),
-            self._given(observation),
-        )
-        self._chunks += 1
-        noise, config, space = self._noise(self._chunks), self._model.config, self.checkpoint.action
-        known = known_of(done, given, prefix)
-        z, latent = sampler.think(timed, sight, known, *sampler.unseen(noise))
-        values = sampler.act(timed, config, sight, latent, noise, given, prefix)
-        if self._passes:
-            self._tokens = self._chunks, sampler.imagine(timed, config, sight, known, noise, self._passes, z)
-        chunk = space.chunk(values[0].cpu().numpy(), observation, self._chunks, self.name)
-        return Prediction(chunk, timing={"read": read, **timed.seconds})
+    def _also(self, run: Run, sight: Sight, known: Given, noise: Noise, z: Tensor, id: int) -> None:
+        """What is made of the joint latents besides chunk `id`: nothing."""
 
     def _given(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """The committed steps in a chunk (1, horizon, 11), and how many they are (1,)."""
-        known = self.checkpoint.action.prefix(observation)[: self._known]
         nothing = torch.zeros(1, self._model.horizon, self._model.width, device=self._device)
-        return action_unet.committed(known, nothing)
-
-    def _read(self, text: str) -> Told:
-        known = self._told
-        if known is None or known[0] != text:
-            self._told = known = text, self._model.read((text,))
-        return known[1]
+        return self._committed(observation, nothing)
 
     def _sight(self, run: Run, observation: Observation) -> Sight:
         spec, told = self.spec, self._read(observation.text)
         images = pictures.recent(observation, spec.cameras, spec.image_size, spec.history).to(self._device)
-        state = torch.from_numpy(tool_state.of(observation)).to(self._device)
-        return sampler.see(run, images[None], told, state[None])
+        return sampler.see(run, images[None], told, self._state(observation))
 
     def _done(self, observation: Observation) -> Tensor:
         rows = self.checkpoint.action.executed(observation, self._model.horizon)
         return torch.from_numpy(rows).to(self._device)[None]
 
     def _noise(self, id: int) -> Noise:
-        return self._model.noise(1, sampling.generator(self._seed, id - self._before))
+        noise: Noise = self._model.noise(1, self._generator(id))
+        return noise
 
 
-class ImaginingUva(Uva):
-    """One that has learned from videos, too."""
+class ImaginingUva(Uva, Imagining[Told]):
+    """One that has learned from videos, too; in a mode `full:PASSES` a chunk's video is drawn with it."""
 
-    @torch.no_grad()
-    def imagine(self, observation: Observation, prediction: Prediction) -> Prediction:
-        """The same prediction with its video, of the same noise: the images at t0, then the imagined ones.
+    def _also(self, run: Run, sight: Sight, known: Given, noise: Noise, z: Tensor, id: int) -> None:
+        if self._passes:
+            self._video = id, sampler.imagine(run, self._model.config, sight, known, noise, self._passes, z)
 
-        Raises ObservationError for a chunk of before `reset`.
-        """
-        began, chunk = time.perf_counter(), prediction.chunk
-        if not self._before < chunk.id <= self._chunks:
-            raise ObservationError(
-                f"chunk {chunk.id} is none of this episode's, which are {self._before + 1}..{self._chunks}"
-            )
-        timed, known = Timed(self._run, self._device), self._tokens
-        tokens = known[1] if known is not None and known[0] == chunk.id else self._video(timed, observation, chunk.id)
-        video = self._shown(timed, observation, tokens)[0]
-        timing = {
-            **prediction.timing,
-            **{f"imagine {part}": seconds for part, seconds in timed.seconds.items()},
-            "imagine": time.perf_counter() - began,
-        }
-        return Prediction(chunk, video, self._model.stride * self.checkpoint.action.dt, timing)
+    def _draw(self, run: Run, observation: Observation, id: int) -> Tensor:
+        known = known_of(self._done(observation), *self._given(observation))
+        config = self._model.config
+        sight = self._sight(run, observation)
+        return sampler.imagine(run, config, sight, known, self._noise(id), self._passes or config.imagine)
+
+    def _decode(self, run: Run, drawn: Tensor, now: Tensor) -> Tensor:
+        return sampler.decode(run, drawn, now)
 
     @torch.no_grad()
     def foresee(
@@ -152,23 +103,6 @@ class ImaginingUva(Uva):
         known = known_of(done.expand(count, -1, -1), candidates.to(self._device), whole)
         tokens = sampler.imagine(self._run, model.config, sight, known, noise, passes or self._passes or 1)
         return self._shown(self._run, observation, tokens)
-
-    def _video(self, run: Run, observation: Observation, id: int) -> Tensor:
-        """The tokens of a chunk that was predicted before."""
-        known = known_of(self._done(observation), *self._given(observation))
-        config = self._model.config
-        sight = self._sight(run, observation)
-        return sampler.imagine(run, config, sight, known, self._noise(id), self._passes or config.imagine)
-
-    def _shown(self, run: Run, observation: Observation, tokens: Tensor) -> list[Mapping[str, Image]]:
-        """Videos of tokens (k, frames, tokens, numbers): the images at t0, then what they say."""
-        now = pictures.newest(observation, self.spec.cameras, self.spec.image_size).to(self._device)
-        coming = sampler.decode(run, tokens, now.expand(len(tokens), *now.shape)).cpu().numpy()
-        seen = now.cpu().numpy()
-        return [
-            {name: np.concatenate([seen[i : i + 1], video[i]]) for i, name in enumerate(self.spec.cameras)}
-            for video in coming
-        ]
 
 
 def passes(mode: str) -> int:
