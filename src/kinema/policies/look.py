@@ -27,7 +27,9 @@ from torch.nn import functional
 
 from kinema.errors import ConfigError
 from kinema.policies import tool_state
+from kinema.policies.batch import Batch
 from kinema.policies.image_encoder import Encoders, EncodersConfig, norm
+from kinema.policies.pictures import signal
 from kinema.policies.text import SIGNS, signs, split
 from kinema.policies.tool_state import ToolState
 
@@ -293,3 +295,20 @@ class Look(nn.Module):
     def forward(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """(b, features) of images (b, cameras, 3, height, width), -1 to 1, read texts, states (b, 10) of the tool."""
         return self.tell(self.glimpse(images, told, state), told, state)
+
+
+class Looking(nn.Module):
+    """A network that may have a look, under `look`."""
+
+    look: Any
+
+    @torch.no_grad()
+    def glimpse(self, batch: Batch) -> Tensor:
+        """(b, length) of moments to learn from; only where there is a look, and the tool's state is known."""
+        assert isinstance(self.look, Look) and batch.state is not None
+        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
+
+    def acquaint(self, batches: Sequence[Batch]) -> None:
+        """Fit what the look expects to see, from moments with the tool's state; without it nothing is done."""
+        if isinstance(self.look, Look) and all(batch.state is not None for batch in batches):
+            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))

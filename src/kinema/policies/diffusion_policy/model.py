@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinema import yaml_file
 from kinema.policies import action_unet, look, sampling
@@ -15,7 +15,7 @@ from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
 from kinema.policies.engines.graph import Part, Run, Tensors, running
 from kinema.policies.image_encoder import Encoders, EncodersConfig
-from kinema.policies.look import Look, LookConfig
+from kinema.policies.look import Look, LookConfig, Looking
 from kinema.policies.pictures import signal
 
 MODE = "sample"  # the baseline's only inference mode
@@ -55,7 +55,7 @@ class DiffusionPolicyConfig(pydantic.BaseModel):
         return cls(eyes=LookConfig(), head=head, label=64, grounded_rate=0.0, latency=0.1)
 
 
-class DiffusionPolicyModel(nn.Module):
+class DiffusionPolicyModel(Looking):
     """All that is learned; what a trainer needs to know of a policy stands in front."""
 
     frames, stride, history = 0, 1, 1  # it learns from no video
@@ -68,7 +68,7 @@ class DiffusionPolicyModel(nn.Module):
         super().__init__()
         self.config, self.cameras, self.image_size = config, cameras, image_size
         self.prefix, self.latency = config.prefix, {MODE: config.latency}
-        self.look = look.eyes(config.eyes, cameras, image_size)
+        self.look: Look | Encoders = look.eyes(config.eyes, cameras, image_size)
         self.label = LabelEmbedding(config.label)
         self.head = ActionUNet(WIDTH, config.label, self.look.features, config.head)
         self.parts = {
@@ -83,19 +83,12 @@ class DiffusionPolicyModel(nn.Module):
 
     def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
         """Fit what is not learned, from moments of the data set."""
-        if isinstance(self.look, Look):
-            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))
+        self.acquaint(batches)
 
     @property
     def still(self) -> bool:
         """Whether what it sees of a moment stays the same while it learns."""
         return isinstance(self.look, Look) and self.config.grounded_rate == 0.0
-
-    @torch.no_grad()
-    def glimpse(self, batch: Batch) -> Tensor:
-        """(b, length) of moments to learn from."""
-        assert isinstance(self.look, Look) and batch.state is not None
-        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
         """What a stage trains, as groups of an optimiser."""

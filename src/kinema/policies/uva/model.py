@@ -33,7 +33,7 @@ from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
 from kinema.policies.codec import KlConfig, PatchesConfig, VaeConfig
 from kinema.policies.engines.graph import Part, Tensors, running
-from kinema.policies.look import Look, LookConfig
+from kinema.policies.look import Look, LookConfig, Looking
 from kinema.policies.pictures import signal
 from kinema.policies.text import Clip, ClipConfig, Told, WordsConfig
 from kinema.policies.uva import sampler
@@ -330,7 +330,7 @@ class _Head(nn.Module):
 # ---- the network
 
 
-class UvaModel(nn.Module):
+class UvaModel(Looking):
     """Everything that is learned, and what is fitted or frozen beside it; a checkpoint holds all of its tensors."""
 
     stages = tuple(_STAGES)
@@ -385,11 +385,6 @@ class UvaModel(nn.Module):
             changes = [self._encode(batch.now, batch.future) for batch in batches if batch.future is not None]
             self.scale.copy_(self.scale * torch.cat(changes).std())
 
-    def acquaint(self, batches: Sequence[Batch]) -> None:
-        """Fit what the look expects to see, from moments with the tool's state; without it nothing is done."""
-        if self.look is not None and all(batch.state is not None for batch in batches):
-            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))
-
     def load_pretrained(self) -> None:
         """Begin with the published autoencoder and CLIP; raises CheckpointError naming the files that are missing."""
         for part in (self.codec, self.text):
@@ -420,12 +415,6 @@ class UvaModel(nn.Module):
     def still(self) -> bool:
         """Whether what its look sees of a moment stays the same while it learns."""
         return self.look is not None and not self.config.grounded_rate
-
-    @torch.no_grad()
-    def glimpse(self, batch: Batch) -> Tensor:
-        """(b, length) of moments to learn from."""
-        assert self.look is not None and batch.state is not None
-        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Losses to be added up, each moment with a task of its own. Draws come from torch's global generator."""

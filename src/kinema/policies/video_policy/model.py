@@ -20,7 +20,7 @@ from kinema.policies.actions import WIDTH
 from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
 from kinema.policies.engines.graph import Part, Tensors, running
-from kinema.policies.look import Look
+from kinema.policies.look import Look, Looking
 from kinema.policies.pictures import signal
 from kinema.policies.text import Told
 from kinema.policies.video_policy import adapter, sampler, unet
@@ -30,7 +30,7 @@ from kinema.policies.video_policy.sampler import Noise, Sight
 STAGES = ("video", "action", "joint")
 
 
-class VideoPolicyModel(nn.Module):
+class VideoPolicyModel(Looking):
     """Everything that is learned, and what is fitted or frozen beside it; a checkpoint holds all of its tensors."""
 
     stages = STAGES
@@ -95,11 +95,6 @@ class VideoPolicyModel(nn.Module):
             changes = [self._encode(batch.now, batch.future)[:, 1:] for batch in batches]
             self.scale.copy_(self.scale * torch.cat(changes).std())
 
-    def acquaint(self, batches: Sequence[Batch]) -> None:
-        """Fit what the look expects to see, from moments with the tool's state; without it nothing is done."""
-        if self.look is not None and all(batch.state is not None for batch in batches):
-            self.look.fit(torch.cat([self.glimpse(batch) for batch in batches]))
-
     def load_pretrained(self) -> None:
         """Begin with the published weights of Stable Video Diffusion and CLIP; raises CheckpointError without them."""
         for part in (self.codec, self.text, self.unet):
@@ -124,12 +119,6 @@ class VideoPolicyModel(nn.Module):
     def still(self) -> bool:
         """Whether what its look sees of a moment stays the same while it learns."""
         return self.look is not None and not self.config.rates[2]
-
-    @torch.no_grad()
-    def glimpse(self, batch: Batch) -> Tensor:
-        """(b, length) of moments to learn from."""
-        assert self.look is not None and batch.state is not None
-        return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Losses to be added up; equations 4 and 5. Draws come from torch's global generator.
