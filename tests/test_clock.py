@@ -141,3 +141,11 @@ def test_drivers_stamps_agree_with_the_worlds_own_however_far_it_falls_behind(ti
         pace.wait()
     assert pace.slipped > 0.5
     assert min(errors) >= 0 and max(errors[20:]) < 1_000_000
+
+
+def test_a_world_at_half_of_real_time_takes_kinema_time_with_it(ticking: Clock, tmp_path: Path) -> None:
+    pace, origin_ns, began = Pace(0.002, Slip(tmp_path), 0.5), now_ns(), ticking.now
+    for k in range(1000):
+        assert 0 <= now_ns() - (origin_ns + k * 2_000_000) < 10_000, k
+        pace.wait()
+    assert ticking.now - began == pytest.approx(4e9, rel=1e-3) and pace.slipped == pytest.approx(2.0, rel=1e-3)

@@ -36,11 +36,15 @@ _SIMULATED = {  # the drivers that have something virtual to talk to
 
 
 class WorldStart(Section):
-    """What the virtual cell shows before anybody resets it."""
+    """What the virtual cell shows before anybody resets it, and how fast its time goes.
+
+    real_time_factor  [-] below 1 where a machine is too small: all of the cell then lives in the slower time
+    """
 
     task: str
     split: Literal["train", "unseen_objects", "unseen_background"] = "train"
     seed: int = pydantic.Field(default=0, ge=0)
+    real_time_factor: float = pydantic.Field(default=1.0, gt=0.0, le=1.0)
 
 
 class Cell(Section):

@@ -40,9 +40,9 @@ class Chain:
         """`T_base_tcp` and the Jacobian (6, n) of the TCP in base axes, linear rows first."""
         *axes, flange = self.frames(q)
         tcp = flange @ T_flange_tcp
-        directions = np.array([frame.rotation[:, 2] for frame in axes])
-        arms = tcp.position - np.array([frame.position for frame in axes])
-        return tcp, np.concatenate([np.cross(directions, arms), directions], axis=1).T
+        x, y, z = directions = np.array([frame.rotation[:, 2] for frame in axes]).T
+        a, b, c = (tcp.position - np.array([frame.position for frame in axes])).T
+        return tcp, np.concatenate([[y * c - z * b, z * a - x * c, x * b - y * a], directions])
 
 
 def _link(angle: float, a: float, d: float, alpha: float) -> Pose:

@@ -102,8 +102,12 @@ def so3_log(rotation: Array) -> Array:
     wx, wy, wz = r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
     sine = 0.5 * math.sqrt(wx * wx + wy * wy + wz * wz)
     cosine = 0.5 * (r[0, 0] + r[1, 1] + r[2, 2] - 1.0)
-    if cosine < -0.99:  # near pi the antisymmetric part vanishes
-        return Rotation.from_matrix(rotation).as_rotvec()
+    if cosine < -0.99:  # near pi the antisymmetric part vanishes: the axis is in the symmetric one, but for its sign
+        i = max(range(3), key=lambda i: r[i, i])
+        axis = 0.5 * (r[:, i] + r[i, :])
+        axis[i] -= cosine
+        axis /= math.copysign(math.sqrt(axis @ axis), wx * axis[0] + wy * axis[1] + wz * axis[2])
+        return math.atan2(sine, cosine) * axis
     scale = 0.5 if sine < _SMALL else 0.5 * math.atan2(sine, cosine) / sine
     return np.array([scale * wx, scale * wy, scale * wz])
 

@@ -22,7 +22,7 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
     logging.info("the handheld gripper, %s, in %s", server.world.scenario.text, paths.runtime())
     sys.setswitchinterval(_SWITCH)
     try:
-        server.run(stopped)
+        server.run(stopped, cell.world.real_time_factor)
     finally:
         server.close()
         logging.info("%d ticks, %.3f s slipped", server.k, server.pace.slipped)

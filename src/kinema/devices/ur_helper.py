@@ -56,7 +56,7 @@ OUTPUTS = [
 ONE_WAY = ("servoJ", "directTorque")
 MAX_REQUEST = 4096  # [bytes]
 _POLL = 0.0001  # [s] between two looks for the next record
-_AWAKE = 0.6  # [-] of a period after a record in which nobody looks for the next
+_AWAKE = 0.8  # [-] of a period after a record in which nobody looks for the next
 
 
 def _interfaces() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 A port hands whole messages to its protocol and knows nothing of them.
 """
 
+import select
 import socket
 from collections.abc import Callable
 
@@ -71,7 +72,7 @@ class Port:
     ) -> None:
         """Raises DeviceError when the port is taken."""
         self._hear, self._welcome, self._leave = hear, welcome, leave
-        self.clients: list[Connection] = []
+        self._clients: dict[int, Connection] = {}  # by their file descriptors
         try:
             self._listener = socket.create_server((address, number), backlog=8)
         except OSError as error:
@@ -79,6 +80,12 @@ class Port:
                 f"{address}:{number} cannot be served ({error.strerror}); take another address"
             ) from error
         self._listener.setblocking(False)
+        self._events = select.epoll()
+        self._events.register(self._listener, select.EPOLLIN)
+
+    @property
+    def clients(self) -> list[Connection]:
+        return list(self._clients.values())
 
     def fileno(self) -> int:
         """Of the listener, for `select`."""
@@ -86,28 +93,35 @@ class Port:
 
     def poll(self) -> None:
         """Serve what has arrived since the last call."""
-        try:
-            client = Connection(self._listener.accept()[0])
-            self.clients.append(client)
-            self._welcome(client)
-        except BlockingIOError:
-            pass
-        for client in self.clients:
-            if client.open and client.receive():
+        for number, _ in self._events.poll(0):
+            if number == self._listener.fileno():
+                self._accept()
+            elif (client := self._clients[number]).open and client.receive():
                 self._hear(client)
         self._sweep()
 
+    def _accept(self) -> None:
+        try:
+            client = Connection(self._listener.accept()[0])
+        except BlockingIOError:  # it has given up meanwhile
+            return
+        self._clients[client.fileno()] = client
+        self._events.register(client, select.EPOLLIN)
+        self._welcome(client)
+
     def cut(self) -> None:
         """End every connection; the port goes on listening."""
-        for client in self.clients:
+        for client in self._clients.values():
             client.close()
         self._sweep()
 
     def _sweep(self) -> None:
-        for client in [client for client in self.clients if not client.open]:
-            self.clients.remove(client)
+        """Forget who has gone, before another client gets its number; a closed socket is no longer polled."""
+        for number, client in [entry for entry in self._clients.items() if not entry[1].open]:
+            del self._clients[number]
             self._leave(client)
 
     def close(self) -> None:
         self.cut()
+        self._events.close()
         self._listener.close()

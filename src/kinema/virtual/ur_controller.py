@@ -42,6 +42,7 @@ _SAFETY = {  # safety_mode: its name on the dashboard, safety_status_bits
     _FAULT: ("FAULT", 0x600),
 }
 _STOPPED, _PLAYING = 1, 2  # runtime_state
+_DOUBLES = tuple(f"output_double_register_{i}" for i in range(24))
 _BRAKE = ArmCommand(CommandKind.BRAKE, np.empty(0))
 
 _log = logging.getLogger(__name__)
@@ -281,10 +282,9 @@ class UrController:
         return ArmCommand(CommandKind.TORQUE, torque)
 
     def _outputs(self, state: ArmState, wrench: Array) -> dict[str, Value]:
-        tcp, J = self._chain.jacobian(state.q, self.installation.tcp)
-        program = self._program
+        """What clients may have asked for; poses, which take long, only where one has."""
+        program, wanted = self._program, self._rtde.wanted
         reference = state.q if program is None else program.reference
-        pose, target = _pose_vector(tcp), self._chain.frames(reference)[-1] @ self.installation.tcp
         values: dict[str, Value] = {
             "timestamp": clock.to_seconds(state.t_ns - self._origin_ns),
             "actual_q": state.q,
@@ -292,9 +292,6 @@ class UrController:
             "target_q": reference,
             "target_moment": state.tau,
             "actual_current_as_torque": state.tau,
-            "actual_TCP_pose": pose,
-            "target_TCP_pose": _pose_vector(target),
-            "actual_TCP_speed": J @ state.dq,
             "actual_TCP_force": wrench,
             "ft_raw_wrench": wrench,
             "robot_mode": self._mode,
@@ -308,9 +305,14 @@ class UrController:
             "payload": self.installation.payload,
             "payload_cog": self.installation.cog,
         }
+        if not wanted.isdisjoint(("actual_TCP_pose", "actual_TCP_speed")):
+            tcp, J = self._chain.jacobian(state.q, self.installation.tcp)
+            values |= {"actual_TCP_pose": _pose_vector(tcp), "actual_TCP_speed": J @ state.dq}
+        if "target_TCP_pose" in wanted:
+            values["target_TCP_pose"] = _pose_vector(self._chain.frames(reference)[-1] @ self.installation.tcp)
         if program is not None:
-            values["output_int_register_0"] = program.state
-            values |= {f"output_double_register_{i}": float(x) for i, x in enumerate(program.doubles)}
+            values |= {"output_int_register_0": program.state}
+            values |= zip(_DOUBLES, program.doubles.tolist(), strict=True)
         return values
 
     def close(self) -> None:

@@ -105,6 +105,7 @@ class _Recipe:
 @dataclass(slots=True)
 class _Client:
     outputs: _Recipe | None = None
+    nothing: list[tuple] = field(default_factory=list)  # what is sent of each output while nobody knows it
     every: int = 1  # ticks
     started: bool = False
     inputs: dict[int, _Recipe] = field(default_factory=dict)
@@ -121,6 +122,7 @@ class Rtde:
         self._version, self._frequency, self._written = version, frequency, written
         self.inputs: dict[str, tuple] = {}
         self._clients: dict[Connection, _Client] = {}
+        self.wanted: frozenset[str] = frozenset()  # the outputs that some client has asked for
         self.port = Port(address, PORT, self._hear, self._welcome, self._leave)
         self._tick = 0
 
@@ -131,6 +133,11 @@ class Rtde:
 
     def _leave(self, client: Connection) -> None:
         del self._clients[client]
+        self._note_wanted()
+
+    def _note_wanted(self) -> None:
+        asked = (client.outputs for client in self._clients.values())
+        self.wanted = frozenset(name for recipe in asked if recipe is not None for name in recipe.names)
 
     def _hear(self, client: Connection) -> None:
         while len(client.data) >= _HEADER.size:
@@ -177,6 +184,8 @@ class Rtde:
         good = "NOT_FOUND" not in kinds
         if good:
             client.outputs = _Recipe(names, struct.Struct(">B" + "".join(_CODES[kind] for kind in kinds)))
+            client.nothing = [(0,) * int(_CODES[kind][:-1] or 1) for kind in kinds]
+            self._note_wanted()
             client.every = max(1, round(self._frequency / frequency))
         return bytes([good]) + ",".join(kinds).encode()
 
@@ -218,8 +227,8 @@ class Rtde:
         for connection, client in list(self._clients.items()):
             if client.started and client.outputs is not None and self._tick % client.every == 0:
                 numbers: list[float] = [1]  # the recipe's number
-                for name in client.outputs.names:
-                    numbers.extend(_flat(values.get(name), OUTPUTS[name].kind))
+                for name, nothing in zip(client.outputs.names, client.nothing, strict=True):
+                    numbers.extend(_flat(values.get(name, nothing)))
                 _send(connection, _DATA, client.outputs.layout.pack(*numbers))
 
 
@@ -228,9 +237,7 @@ def _names(body: bytes) -> list[str]:
     return [name for name in body.decode().split(",") if name]
 
 
-def _flat(value: Value | None, kind: str) -> list | tuple:
-    if value is None:
-        return (0,) * int(_CODES[kind][:-1] or 1)
+def _flat(value: Value) -> list | tuple:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value if isinstance(value, tuple) else (value,)

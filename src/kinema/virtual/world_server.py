@@ -43,10 +43,14 @@ AnyWorld = TypeVar("AnyWorld", World, HandheldWorld)
 
 
 class Pace:
-    """Absolute deadlines that forgive 20 ms of lateness; what is later than that slips, off everybody's clock."""
+    """Absolute deadlines that forgive 20 ms of lateness; what is later than that slips, off everybody's clock.
 
-    def __init__(self, period: float, slip: clock.Slip) -> None:
+    factor  [-] of real time: below 1 every period slips by as much as it lasts longer
+    """
+
+    def __init__(self, period: float, slip: clock.Slip, factor: float = 1.0) -> None:
         self._period_ns = clock.to_ns(period)
+        self._longer_ns = clock.to_ns(period / factor) - self._period_ns
         self._deadline_ns = time.monotonic_ns()
         self._slip = slip
         slip.ns = 0
@@ -58,7 +62,8 @@ class Pace:
 
     def wait(self) -> None:
         """Sleep to the next deadline."""
-        self._deadline_ns += self._period_ns
+        self._slip.ns += self._longer_ns
+        self._deadline_ns += self._period_ns + self._longer_ns
         ahead_ns = self._deadline_ns - time.monotonic_ns()
         if ahead_ns > 0:
             time.sleep(ahead_ns * 1e-9)
@@ -211,9 +216,9 @@ class WorldServer(ABC, Generic[AnyWorld]):
         self._step()
         self._publish()
 
-    def run(self, stopped: Callable[[], bool]) -> None:
-        """Tick in real time until `stopped`. Time goes on from now: what came before was preparation."""
-        self.pace, self._began = Pace(self.world.period, self._slip), (self.k, time.monotonic_ns())
+    def run(self, stopped: Callable[[], bool], factor: float = 1.0) -> None:
+        """Tick at `factor` of real time until `stopped`. Time goes on from now: what came before was preparation."""
+        self.pace, self._began = Pace(self.world.period, self._slip, factor), (self.k, time.monotonic_ns())
         self.world.origin_ns += clock.now_ns() - self.world.t_ns
         while not stopped():
             self.tick()
