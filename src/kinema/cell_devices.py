@@ -53,6 +53,7 @@ class UrArm(_Arm):
     """A UR by its network address; see `devices/ur.py`. Torque needs PolyScope 5.26.
 
     lookahead, gain   of its servo
+    lead              [s] that its targets are sent ahead: see kinema.devices.ur.Servo
     estimated_wrench  whether a CB3's wrench, which comes from motor currents, may count as measured
     """
 
@@ -61,6 +62,7 @@ class UrArm(_Arm):
     command: Literal["torque", "position"] = "position"
     lookahead: float = pydantic.Field(default=0.05, ge=0.03, le=0.2)
     gain: float = pydantic.Field(default=300.0, ge=100.0, le=2000.0)
+    lead: float = pydantic.Field(default=0.05, ge=0.0, le=0.2)
     estimated_wrench: bool = False
 
 

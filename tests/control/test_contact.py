@@ -5,12 +5,14 @@ import pytest
 
 from kinema.control.messages import Jog, State
 from kinema.control.settings import ControlSettings, Limits
+from kinema.devices.ur import Lead, Servo
 from kinema.geometry import pose_error
-from kinema.interfaces import CommandKind
+from kinema.interfaces import ArmCommand, CommandKind
 
 ARMS = ("virtual_ur5e", "virtual_xarm7")
 KINDS = (CommandKind.TORQUE, CommandKind.POSITION)
 STIFFNESS = np.repeat(ControlSettings().impedance.stiffness, 3)
+BLUNT = Limits(workspace=((0.0, -0.8, -0.2), (1.0, 0.8, 1.0)), force=400.0, torque=100.0)
 PUSH = np.repeat([30.0, 4.0], 3)  # [N, N m]: 50 mm, 0.1 rad
 
 
@@ -42,18 +44,21 @@ def test_a_known_wrench_moves_the_arm_by_f_over_k_on_all_six_axes(rig, robot: st
     assert cell.core.state is State.READY and not cell.said("clamped")
 
 
-@pytest.mark.parametrize("robot", ARMS)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower())
-def test_pressed_against_a_stiff_wall_it_settles(rig, robot: str, kind: CommandKind) -> None:
+def press(cell) -> None:
     """Down onto the table until the equilibrium lies 40 mm inside it."""
-    limits = Limits(workspace=((0.0, -0.8, -0.2), (1.0, 0.8, 1.0)), force=400.0, torque=100.0)
-    cell = rig(robot, kind, ControlSettings(limits=limits), task="open_drawer")
     cell.enable()
     height = cell.pose().position[2]
     cell.run((height - 0.02) / 0.1 + 0.5, Jog(np.array([0, 0, -0.1, 0, 0, 0]), (height - 0.02) / 0.1))
     speed = 0.02
     deep = cell.last.T_base_goal.position[2] + 0.04 - 0.008  # the finger tips reach 8 mm below the TCP
     cell.run(deep / speed, Jog(np.array([0, 0, -speed, 0, 0, 0]), deep / speed))
+
+
+@pytest.mark.parametrize("robot", ARMS)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower())
+def test_pressed_against_a_stiff_wall_it_settles(rig, robot: str, kind: CommandKind) -> None:
+    cell = rig(robot, kind, ControlSettings(limits=BLUNT), task="open_drawer")
+    press(cell)
     forces, heights = [], []
     for _ in range(2000):
         cell.tick()
@@ -68,3 +73,34 @@ def test_pressed_against_a_stiff_wall_it_settles(rig, robot: str, kind: CommandK
     assert seconds[-1] < 1.5 * seconds[1] + 0.05  # and it doesn't grow
     assert np.ptp(heights[-500:]) < 2e-4
     assert cell.core.state is State.READY, cell.said()
+
+
+class Servoj:
+    """Between core and world: targets reach the arm two cycles late, smoothed as by a UR's servoj."""
+
+    def __init__(self, cell, lead: float) -> None:
+        self._step, self._ahead = cell.world.step, Lead(lead, cell.world.period)
+        self._share = cell.world.period / Servo().lookahead
+        self._servoed = cell.world.arm_state().q
+        self._late = [self._servoed] * 2
+        self._cell, cell.world.step = cell, self.step
+
+    def step(self, command: ArmCommand) -> ArmCommand:
+        if command.kind is not CommandKind.POSITION:
+            return self._step(command)
+        self._late.append(self._ahead.ahead(self._cell.world.k, command.values))
+        self._servoed = self._servoed + self._share * (self._late.pop(0) - self._servoed)
+        return self._step(ArmCommand(CommandKind.POSITION, self._servoed))
+
+
+@pytest.mark.parametrize(("lead", "settles"), [(Servo().lead, True), (0.0, False)])
+def test_behind_a_servo_that_lags_it_settles_where_targets_lead_and_only_there(rig, lead: float, settles: bool) -> None:
+    cell = rig("virtual_ur5e", CommandKind.POSITION, ControlSettings(limits=BLUNT), task="open_drawer")
+    Servoj(cell, lead)
+    press(cell)
+    heights = []
+    for _ in range(1000):
+        cell.tick()
+        heights.append(cell.pose().position[2])
+    settled = cell.core.state is State.READY and float(np.ptp(heights[-500:])) < 2e-4
+    assert settled is settles, cell.said()

@@ -35,7 +35,7 @@ def arm_driver(cell: Cell, robot: str, folder: Path | None = None) -> ArmDriver:
     device, gripper = cell.arm, cell.devices.gripper.model
     match device:
         case cell_devices.UrArm():
-            servo = ur.Servo(device.lookahead, device.gain)
+            servo = ur.Servo(device.lookahead, device.gain, device.lead)
             return ArmDriver(
                 lambda: ur.arm_model(robot, device.address),
                 lambda model: ur.UrArm(

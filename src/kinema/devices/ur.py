@@ -47,10 +47,35 @@ _NORMAL_OR_REDUCED = 0b11  # safety_status_bits: everything else is a stop that 
 
 @dataclass(frozen=True, slots=True)
 class Servo:
-    """servoj's lookahead_time [s] in 0.03..0.2 and gain [-] in 100..2000: smaller and larger are stiffer."""
+    """servoj's lookahead_time [s] in 0.03..0.2 and gain [-] in 100..2000: smaller and larger are stiffer.
+
+    lead  [s] how far along its speed a target is sent ahead, against the lag of the smoothing. Without it an arm that
+          yields on the host yields too late: pressed onto something stiff it bounces, ever more. More than the arm's
+          own lag does the same.
+    """
 
     lookahead: float = 0.05
     gain: float = 300.0
+    lead: float = 0.05
+
+
+class Lead:
+    """Sends positions ahead along their speed by `lead` [s], so that a servo that lags as long is where it should be."""
+
+    def __init__(self, lead: float, period: float) -> None:
+        self._lead, self._period = lead, period
+        self._before: tuple[int, Array] | None = None
+
+    def forget(self) -> None:
+        """The arm stands; whatever came before is no motion."""
+        self._before = None
+
+    def ahead(self, k: int, values: Array) -> Array:
+        """Where to send the servo (n,) so that it is at `values` (n,) [rad] in cycle k."""
+        before, self._before = self._before, (k, values)
+        if before is None or k <= before[0]:
+            return values
+        return values + self._lead * (values - before[1]) / ((k - before[0]) * self._period)
 
 
 class _Helper:
@@ -133,6 +158,7 @@ class UrArm:
         ends = {CommandKind.TORQUE: (-torque, torque)}
         self._low, self._high = ends.get(command_kind, (model.limits("lower"), model.limits("upper")))
         self._q = np.array(model.home)  # of the newest record
+        self._lead = Lead(self._servo.lead, model.period)
         self._T_link_base = Pose.from_rotvec(np.zeros(3), np.array([0.0, 0.0, model.base_yaw]))
         self._controlled = self._watched = False
         self._claim = claim(f"ur-{address}")
@@ -188,6 +214,7 @@ class UrArm:
             self._helper.ask("control", "close")
         self._helper.ask("control", "open", 1 / self.period)
         self._controlled, self._watched = True, False
+        self._lead.forget()
         until = time.monotonic() + _START
         while self._next(_START) is not None and self._mode is not ArmMode.RUNNING:
             if time.monotonic() > until:
@@ -279,8 +306,8 @@ class UrArm:
             asked = values - robots.gravity_torque(self._model, self._q, *carried)
             self._helper.ask("control", "directTorque", asked.tolist(), [0.0] * 6, [0.0] * 6)
         else:
-            servo = self._servo
-            self._helper.ask("control", "servoJ", values.tolist(), 0.0, 0.0, self.period, servo.lookahead, servo.gain)
+            servo, target = self._servo, np.clip(self._lead.ahead(k, values), self._low, self._high)
+            self._helper.ask("control", "servoJ", target.tolist(), 0.0, 0.0, self.period, servo.lookahead, servo.gain)
         return ArmCommand(command.kind, values)
 
     def reset(self) -> None:

@@ -2,10 +2,12 @@
 
 `python -m kinema.devices.ur_helper ADDRESS FREQUENCY PRIORITY RECORDS REQUESTS`: the last two are inherited sockets.
 Records go out as they come; requests are JSON `[interface, method, arguments]`, answered by `[value, error]`, but for
-those in ONE_WAY. It ends with its parent. Neither kinema nor numpy is imported here, to start soon.
+those in ONE_WAY. The kernel kills it when the thread that started it has ended, whatever ur_rtde is waiting for. Neither
+kinema nor numpy is imported here, to start soon.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -55,6 +57,7 @@ OUTPUTS = [
 ]
 ONE_WAY = ("servoJ", "directTorque")
 MAX_REQUEST = 4096  # [bytes]
+_PR_SET_PDEATHSIG = 1  # of prctl
 _POLL = 0.0001  # [s] between two looks for the next record
 _AWAKE = 0.8  # [-] of a period after a record in which nobody looks for the next
 
@@ -114,6 +117,7 @@ def main() -> None:
     address, frequency, priority = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
     records, requests = (socket.socket(fileno=int(number)) for number in sys.argv[4:6])
     records.setblocking(False)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which brakes the arm first
     with contextlib.suppress(OSError):  # this user may not
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))  # ur_rtde's threads inherit it
