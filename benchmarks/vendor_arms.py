@@ -188,7 +188,6 @@ class _Loop:
         return np.array(rows)
 
 
-
 def _until(condition, what: str) -> None:
     end = time.monotonic() + _PATIENCE
     while not condition():
@@ -303,7 +302,9 @@ def _press(robot: str, loop: _Loop) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300.0, help="of each loop, default %(default)s")
-    parser.add_argument("--factor", type=float, default=0.5, help="of real time while it is pushed, default %(default)s")
+    parser.add_argument(
+        "--factor", type=float, default=0.5, help="of real time while it is pushed, default %(default)s"
+    )
     parser.add_argument("--cell", nargs=2, metavar=("ROBOT", "FACTOR"), help=argparse.SUPPRESS)
     parser.add_argument("--own", nargs=2, metavar=("FILE", "SECONDS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
