@@ -2,8 +2,8 @@
 
     . tools/env.sh; python benchmarks/vendor_arms.py [--seconds 300] [--factor 0.5]
 
-A virtual controller on loopback takes the arm's place, so what is measured is our loop, the SDK and the virtual devices,
-on one machine, not a robot. The payload is 10 % heavier than anybody was told; wrench noise and delay are the noise
+A virtual controller on loopback takes the arm's place, so what is measured is our loop, the SDK and virtual devices, on
+one machine, not a robot. The payload is 10 % heavier than anybody was told; wrench noise and delay are the noise
 file's. `factor` is the real-time factor of the pushes: they show how the arm yields, not how fast the machine is.
 """
 
@@ -180,9 +180,10 @@ class _Loop:
 
     def records(self, seconds: float) -> np.ndarray:
         """Every cycle's record of so many seconds of the cell's time."""
-        sequence, rows, end_ns = self.seen.sequence, [], clock.now_ns() + clock.to_ns(seconds)
+        last, rows, end_ns = self.seen.sequence, [], clock.now_ns() + clock.to_ns(seconds)
         while clock.now_ns() < end_ns:
-            for sequence, record in self._ring.since(sequence):
+            for sequence, record in self._ring.since(last):
+                last = sequence
                 rows.append(record.copy())
             time.sleep(0.2)
         return np.array(rows)

@@ -60,7 +60,7 @@ class Servo:
 
 
 class Lead:
-    """Sends positions ahead along their speed by `lead` [s], so that a servo that lags as long is where it should be."""
+    """Sends positions ahead along their speed by `lead` [s], so that a servo which lags as long is where it should."""
 
     def __init__(self, lead: float, period: float) -> None:
         self._lead, self._period = lead, period

@@ -2,8 +2,8 @@
 
 `python -m kinema.devices.ur_helper ADDRESS FREQUENCY PRIORITY RECORDS REQUESTS`: the last two are inherited sockets.
 Records go out as they come; requests are JSON `[interface, method, arguments]`, answered by `[value, error]`, but for
-those in ONE_WAY. The kernel kills it when the thread that started it has ended, whatever ur_rtde is waiting for. Neither
-kinema nor numpy is imported here, to start soon.
+those in ONE_WAY. The kernel kills it when the thread that started it has ended, whatever ur_rtde is waiting for.
+Neither kinema nor numpy is imported here, to start soon.
 """
 
 import contextlib
