@@ -4,8 +4,7 @@
 
 One thread, one process for each row; what is built beforehand is built first. Times are of `predict` from images to
 chunk, of `read, see, video, action` the parts of the network, without the first predictions; memory is all that the
-process ever held, Python and libraries included, and on a GPU what torch held there. Without a checkpoint: a network of
-the small size with drawn weights, 128 x 96 pixels.
+process ever held, Python and libraries included, and on a GPU what torch held there.
 """
 
 import argparse
@@ -13,7 +12,6 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -21,39 +19,17 @@ import numpy as np
 import torch
 from rich.table import Table
 
+from kinema import paths
 from kinema.apps.console import console
 from kinema.chunk import Observation
 from kinema.errors import KinemaError
 from kinema.geometry import Pose
 from kinema.policies import checkpoint, pictures, registry, text
-from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.engines.backends import BACKENDS, BUILT
-from kinema.policies.video_policy.config import VideoPolicyConfig
-from kinema.policies.video_policy.model import VideoPolicyModel
 
 _PARTS = ("read", "see", "video", "action")
-_CAMERAS, _SIZE = ("gripper", "left", "right"), (128, 96)
-_SPACE = ActionSpace(horizon=32, dt=0.1, offset=0.1, executable=24, mean=(0.0,) * WIDTH, std=(0.1,) * WIDTH)
 _WARM_UP, _SECONDS = 2, 6.0  # predictions not counted; [s] of counting
-
-
-def _drawn(folder: Path) -> Path:
-    torch.manual_seed(0)
-    model = VideoPolicyModel(VideoPolicyConfig.small(), len(_CAMERAS), _SIZE)
-    facts = Checkpoint(
-        kind="video_policy",
-        config=model.config.model_dump(mode="json"),
-        action=_SPACE,
-        cameras=_CAMERAS,
-        image_size=_SIZE,
-        dataset="",
-        calibration_origin=(),
-        latency=model.latency,
-        training={},
-    )
-    checkpoint.save(folder, facts, model.state_dict())
-    return folder
 
 
 def _observation(facts: Checkpoint) -> Observation:
@@ -122,7 +98,7 @@ def _table(folder: Path, modes: list[str], names: list[str], device: str) -> Tab
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--checkpoint", type=Path, default=paths.root() / "models/video_policy", metavar="FOLDER")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--modes", nargs="+", default=[])
     parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=list(BACKENDS))
@@ -134,15 +110,14 @@ def main() -> None:
         except KinemaError as error:
             raise SystemExit(str(error)) from None
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.checkpoint or _drawn(Path(scratch) / "drawn")
-        modes = arguments.modes or list(checkpoint.read(folder).latency)
-        for backend in set(arguments.backends) & set(BUILT):
-            chosen = [word for mode in modes for word in ("--mode", mode)]
-            command = ["kinema", "build-engine", str(folder), "--backend", backend, "--device", arguments.device]
-            subprocess.run([*command, *chosen], capture_output=True)  # what can't be built says so below
-        print(f"{folder.name if arguments.checkpoint else 'small, drawn weights'}, {arguments.device}, one thread")
-        console().print(_table(folder, modes, arguments.backends, arguments.device))
+    folder = arguments.checkpoint
+    modes = arguments.modes or list(checkpoint.read(folder).latency)
+    for backend in set(arguments.backends) & set(BUILT):
+        chosen = [word for mode in modes for word in ("--mode", mode)]
+        command = ["kinema", "build-engine", str(folder), "--backend", backend, "--device", arguments.device]
+        subprocess.run([*command, *chosen], capture_output=True)  # what can't be built says so below
+    print(f"{folder.name}, {arguments.device}, one thread")
+    console().print(_table(folder, modes, arguments.backends, arguments.device))
 
 
 if __name__ == "__main__":
