@@ -6,9 +6,8 @@ import pytest
 
 from kinema import cell_file, paths
 from kinema.apps import launch_plan, trials
-from kinema.apps.evaluate_rollouts import TIME_LIMIT
 from kinema.apps.rollouts import Player, play
-from kinema.apps.trials import Setting
+from kinema.apps.trials import TIME_LIMIT, Setting
 from kinema.policies import registry
 from kinema.virtual.tasks import TASKS
 from kinema.workers import on_all_cores

@@ -27,7 +27,9 @@ from kinema.policies.look import EyeConfig, LookConfig
 torch.set_num_threads(1)
 
 CELL = cell_file.load(cell_file.VIRTUAL)
-SETTING = Setting("learned", "0123456789abcdef", "single", 8, "normal", Mode.OVERLAP, 0.1, "virtual_ur5e", 40.0)
+SETTING = Setting(
+    "learned", "0123456789abcdef", "single", 8, "normal", Mode.OVERLAP, 0.1, "virtual_ur5e", trials.TIME_LIMIT
+)
 SPACE = ActionSpace(horizon=32, dt=0.1, offset=0.1, executable=24, mean=(0.0,) * 11, std=(0.05,) * 11)
 
 
@@ -176,7 +178,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path, capsys) -> Non
     assert again[:2] == whole[:2] and _what_happened(again) == _what_happened(whole)
     assert _run(tmp_path, *words, "--scenarios", "2") == again, "nothing is done twice"
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"random {saved.hash[:8]} 12 steps │ 0.00 (0.00..0.66) of 2" in shown
+    assert f"random {saved.hash[:8]} 12 steps within 0.4 s │ 0.00 (0.00..0.66) of 2" in shown
 
 
 def test_a_learned_policy_is_evaluated_with_and_without_its_eyes(tmp_path) -> None:

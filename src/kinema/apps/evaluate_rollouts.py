@@ -21,8 +21,6 @@ from kinema.control.settings import Execution
 from kinema.virtual.tasks import TASKS
 from kinema.workers import on_all_cores
 
-TIME_LIMIT = 30.0  # [s] of simulated time
-
 
 def settings(arguments: argparse.Namespace, player: Player, execution: Execution) -> list[Setting]:
     """Every combination that the command line asks for."""
@@ -64,7 +62,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--execution", type=Mode, choices=Mode, help="default: by the latency")
     parser.add_argument("--latency", type=float, help="declared [s]; default: the checkpoint's")
     parser.add_argument("--robot", default="virtual_ur5e")
-    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="simulated time [s], default %(default)s")
+    parser.add_argument(
+        "--time-limit", type=float, default=trials.TIME_LIMIT, help="simulated time [s], default %(default)s"
+    )
     parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
     parser.add_argument(
         "--jobs", type=positive, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)"
