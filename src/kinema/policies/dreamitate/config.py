@@ -52,9 +52,9 @@ class DreamitateConfig(VideoConfig):
     def small(cls) -> Self:
         """Trains on a laptop, needs no download; around 256 x 192 pixels, data at 10 Hz (5 fps)."""
         return cls(
-            codec=PatchesConfig(patch=8, predicted=48, shown=64),
+            codec=PatchesConfig(patch=16, predicted=160, shown=96),
             text=WordsConfig(),
-            unet=LeanConfig(channels=(48, 96, 128), label=96),
+            unet=LeanConfig(channels=(96, 128)),
             change=True,
             stride=2,
             opening=3,
