@@ -11,9 +11,12 @@ import pytest
 import torch
 import trimesh
 
-from kinema import paths, robots, yaml_file
+from kinema import cell_file, paths, robots, yaml_file
+from kinema.apps.lockstep import Watcher, run_episode
+from kinema.apps.rollouts import Player
 from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.chunk import Observation, check_chunk
+from kinema.control.messages import Mode
 from kinema.control.model import RobotModel
 from kinema.control.settings import Limits
 from kinema.errors import (
@@ -406,3 +409,55 @@ def test_an_unknown_mode_robot_or_cell_is_refused(folder):
             registry.make(str(folder), **options)
     with pytest.raises(ConfigError, match="rounds"):
         yaml_file.checked(folder, DreamitateConfig, '{"rounds": 5}', ConfigError)
+
+
+# ---- in the virtual cell
+
+
+class Dreamt(ByHeart):
+    """Shows the brush of the film in whatever is seen now."""
+
+    def __init__(self, model: DreamitateModel, film: np.ndarray) -> None:
+        super().__init__(model, film[:, 1:])
+        empty = torch.from_numpy(film[:, :1].copy()).movedim(-1, -3)[None] / 127.5 - 1.0
+        self._tool = (self.clip - empty).abs().amax(dim=3, keepdim=True) > 0.2
+
+    def __call__(self, part, *inputs):
+        found = super().__call__(part, *inputs)
+        if part != "decode":
+            return found
+        now = inputs[1].movedim(-1, -3)[:, :, None] / 127.5 - 1.0
+        return (torch.where(self._tool, self.clip, now),)
+
+
+class Followed(Watcher):
+    def __init__(self) -> None:
+        self.tcp: list[Pose] = []
+        self.chunks: list[int] = []
+
+    def tick(self, tick) -> None:
+        self.tcp.append(tick.T_base_tcp)
+
+    def predicted(self, observation, prediction) -> None:
+        self.chunks.append(len(prediction.chunk))
+
+
+@pytest.mark.slow
+def test_the_arm_does_in_the_cell_what_was_imagined_and_withdraws(place, film):
+    model = network(rounds=2)
+    policy = Dreamitate(facts(model), model, place, run=Dreamt(model, film))
+    player = Player("", {}, "dreamitate", latency=5.0, dt=0.1, executable=SPACE.executable)
+    cell = cell_file.load(cell_file.VIRTUAL)
+    pace = player.pace(cell.control.execution, 5.0, 0)
+    assert pace.mode is Mode.STOP_AND_GO  # by what its checkpoint says, nobody has to ask for it
+    watcher = Followed()
+    result = run_episode(
+        "pick_and_place", "train", 0, "virtual_ur5e", policy,
+        cell=cell, pace=pace, latency=5.0, render=True, time_limit=32.0, watcher=watcher,
+    )  # fmt: skip
+    assert result.refused == 0 and result.chunks >= 3, result.outcome
+    for pose in WAY:
+        off = min((distance(tool_at(tcp), pose) for tcp in watcher.tcp[::10]), key=lambda away: away[0])
+        assert off[0] < 0.012 and off[1] < math.radians(4.0)
+    ends = int(np.argmin([distance(tool_at(tcp), WAY[-1])[0] for tcp in watcher.tcp]))
+    assert min(distance(tcp, watcher.tcp[0])[0] for tcp in watcher.tcp[ends:]) < 0.005
