@@ -7,14 +7,14 @@ A brush comes in from the side and goes to where a mask shows its goal; way and 
 film that could be imagined has one truth. Nothing is learned from the films that are measured, nor from their scenes.
 The generator is the small one, trained by `kinema train`. `rendered`: the film itself; `codec`: what the generator's
 codec leaves of it, which is the best that it could draw; `imagined`: drawn from the empty scene, words and mask alone,
-so that its error is the generator's and the tracker's together. `repeated` is where the brush would be if every film's
-way were the mean of all.
+in so many steps, so that its error is the generator's and the tracker's together. `mean way` is where the brush would
+be if every film led it the way to the middle of all goals.
 """
 
 import argparse
 import math
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,18 +31,19 @@ from kinema import yaml_file
 from kinema.apps import cli
 from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.chunk import Image
-from kinema.episodes.shards import Film, ShardDataset, keep_films
+from kinema.episodes.shards import Film, keep_films
 from kinema.geometry import Array, Pose, interpolate
 from kinema.perception.stereo_tool import StereoPose, View, track_stereo
 from kinema.perception.tool_mesh import ToolMesh, assemble
 from kinema.perception.tool_tracker import ModelTracker, Start
-from kinema.policies import loading, sampling
+from kinema.policies import checkpoint, loading, sampling
 from kinema.policies.codec import left_out
 from kinema.policies.dreamitate.config import DreamitateConfig
 from kinema.policies.dreamitate.model import DreamitateModel
 from kinema.policies.engines.graph import running
 from kinema.policies.pictures import signal
 from kinema.policies.video_policy import sampler
+from kinema.training.video_quality import psnr
 from kinema.virtual import noise, scenario
 from kinema.virtual.cameras import CAMERAS, TABLE_DATE
 from kinema.virtual.tool_view import ToolView
@@ -50,9 +51,9 @@ from kinema.virtual.tool_view import ToolView
 SIZE, RATE, FRAMES = (256, 192), 5, 12  # [px], [Hz] of the films, imagined frames of each view
 SCENES, FILMS = 24, 12  # to learn from, and films of each
 MEASURED = 12  # scenes that nothing is learned from, a film each
-MINUTES = 10.0
+MINUTES, BATCH = 10.0, 2
 TEXT = "sweep to the mark"
-STEPS = 10  # of the sampler
+STEPS = (1, 4, 10)  # of the sampler
 
 _AT = Pose.from_rotvec([0.36, -0.16, 0.20], [0.0, 0.0, 0.0])
 _GOALS = ((0.42, -0.04), (0.56, 0.16))  # [m] least and largest x, y
@@ -128,10 +129,21 @@ def trained(folder: Path, minutes: float) -> DreamitateModel:
         keep_films(data, (shot.film for shot in shots(0, SCENES, FILMS)), RATE, TABLE_DATE)
     if not (out / "checkpoint/checkpoint.json").exists():
         config = folder / "config.yaml"
-        changes = {"goal": True, "stride": 1, "opening": 1, "latency": {f"few:{STEPS}": 15.0}}
+        changes = {"goal": True, "stride": 1, "opening": 1, "latency": {f"few:{STEPS[-1]}": 15.0}}
         yaml_file.write(config, DreamitateConfig.small().model_copy(update=changes))
         words = ["train", "dreamitate", "--data", str(data), "--out", str(out), "--config", str(config)]
-        words += ["--minutes", str(minutes), "--batch", "4", "--warm-up", "20", "--measure", "200", "--average", "0.98"]
+        words += [
+            "--minutes",
+            str(minutes),
+            "--batch",
+            str(BATCH),
+            "--warm-up",
+            "20",
+            "--measure",
+            "400",
+            "--average",
+            "0.98",
+        ]
         words += ["--precision", "bf16"]
         if cli.main(words) != 0:
             raise SystemExit("the training did not come to its end")
@@ -158,12 +170,13 @@ def _pixels(images: torch.Tensor) -> Image:
 
 
 @torch.no_grad()
-def imagined(model: DreamitateModel, shot: Shot, seed: int) -> tuple[list[Image], list[Image]]:
+def imagined(model: DreamitateModel, shot: Shot, seed: int, steps: int) -> tuple[list[Image], list[Image]]:
+    """Drawn from what there is before the film begins."""
     images, goals = shot.film.images, shot.film.goals
     now = torch.from_numpy(np.stack([images[name][0] for name in SIDE_CAMERAS]))[None]
     goal = torch.from_numpy(np.stack([goals[name] for name in SIDE_CAMERAS]))[None]
     run, sight = running(model), model.see(now, (TEXT,), goal)
-    latents = sampler.draw(run, sight, model.clip_noise(1, sampling.generator(seed)), STEPS)
+    latents = sampler.draw(run, sight, model.clip_noise(1, sampling.generator(seed)), steps)
     left, right = sampler.decode(run, latents, now)[0].numpy()
     return list(left), list(right)
 
@@ -197,10 +210,40 @@ def errors(found: list[tuple[list[StereoPose], Shot]], tool: ToolMesh) -> Errors
     return Errors(tuple(position), tuple(rotation), frames)
 
 
-def _still(tool: ToolMesh, measured: list[Shot]) -> Errors:
-    """Of the mean way, whatever the goal."""
+def _off(clips: tuple[list[Image], list[Image]], shot: Shot) -> float:
+    """Peak signal to noise ratio [dB] of clips against the film."""
+    pairs = zip(clips, SIDE_CAMERAS, strict=True)
+    return float(np.mean([psnr(np.array(clip), shot.film.images[name][1:]).mean() for clip, name in pairs]))
+
+
+def report(model: DreamitateModel, console: Console) -> None:
+    """Measure, and print the table."""
+    tool, eyes, tracker = brush()[0], views(), ModelTracker()
+    measured = list(shots(1000, MEASURED, 1))
+    clips: dict[str, list[tuple[list[Image], list[Image]]]] = {}
+    for seed, shot in enumerate(measured):
+        left, right = (list(shot.film.images[name][1:]) for name in SIDE_CAMERAS)
+        clips.setdefault("rendered", []).append((left, right))
+        clips.setdefault("codec", []).append(redrawn(model, shot))
+        for steps in STEPS:
+            clips.setdefault(f"imagined in {steps}", []).append(imagined(model, shot, seed, steps))
+    still = [tuple([shot.film.images[name][0]] * FRAMES for name in SIDE_CAMERAS) for shot in measured]
+    repeated = float(np.mean([_off((left, right), shot) for (left, right), shot in zip(still, measured, strict=True)]))
+    table = Table("video", "dB", "poses", "mm: median", "90 %", "degrees: median", "90 %", "why not, mostly")
+    for kind, some in clips.items():
+        found = []
+        for pair, shot in zip(some, measured, strict=True):
+            left, right = (Start(shot.film.images[name][0]) for name in SIDE_CAMERAS)
+            found.append((track_stereo(tracker, pair, eyes, tool, (left, right)), shot))
+        said = Counter(one.reason.partition(":")[0] for tracked, _ in found for one in tracked if one.reason)
+        why = said.most_common(1)[0][0] if said else ""
+        quality = np.mean([_off(pair, shot) for pair, shot in zip(some, measured, strict=True)])
+        table.add_row(kind, f"{quality:.1f}", *errors(found, tool).cells(), why)
     mean = way(np.mean(_GOALS, axis=0))
-    return errors([([StereoPose(T, 1.0) for T in mean], shot) for shot in measured], tool)
+    alike = errors([([StereoPose(T, 1.0) for T in mean], shot) for shot in measured], tool)
+    table.add_row("mean way", "", *alike.cells(), "")
+    console.print(table)
+    console.print(f"the empty scene in the film's place: {repeated:.1f} dB")
 
 
 def main() -> None:
@@ -213,33 +256,14 @@ def main() -> None:
         folder = arguments.folder or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
         model = trained(folder, arguments.minutes)
-        steps = ShardDataset(folder / "films"), yaml_file  # noqa: F841
-        report(model)
-
-
-def report(model: DreamitateModel) -> None:
-    """Print the table."""
-    tool, eyes, tracker = brush()[0], views(), ModelTracker()
-    measured = list(shots(1000, MEASURED, 1))
-    kinds = {"rendered": [], "codec": [], "imagined": []}
-    drawing = tracking = 0.0
-    for seed, shot in enumerate(measured):
-        images = shot.film.images
-        began = time.perf_counter()
-        dream = imagined(model, shot, seed)
-        drawing += time.perf_counter() - began
-        left, right = (list(images[name][1:]) for name in SIDE_CAMERAS)
-        starts = (Start(images[SIDE_CAMERAS[0]][0]), Start(images[SIDE_CAMERAS[1]][0]))
-        for kind, clips in {"rendered": (left, right), "codec": redrawn(model, shot), "imagined": dream}.items():
-            began = time.perf_counter()
-            kinds[kind].append((track_stereo(tracker, clips, eyes, tool, starts), shot))
-            tracking += time.perf_counter() - began
-    table = Table("video", "poses", "mm, median", "mm, 90 %", "degrees, median", "degrees, 90 %")
-    for kind, found in kinds.items():
-        table.add_row(kind, *errors(found, tool).cells())
-    table.add_row("repeated", *_still(tool, measured).cells())
-    console = Console(width=110)
-    console.print(table)
+        facts = checkpoint.read(folder / "training/checkpoint").training
+    console = Console(width=130)
+    learned, out = SCENES * FILMS, facts["held_out"]
+    console.print(
+        f"{learned} films of {SIZE[0]} x {SIZE[1]} px, {facts['steps']} steps of {BATCH} in {60 * facts['hours']:.1f} "
+        f"minutes; held out: {out}"
+    )
+    report(model, console)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 import trimesh
 
 from kinema import cell_file, paths, robots, yaml_file
+from kinema.apps import cli
 from kinema.apps.lockstep import Watcher, run_episode
 from kinema.apps.rollouts import Player
 from kinema.calibration.bundle import SIDE_CAMERAS
@@ -339,6 +340,17 @@ def test_its_network_has_the_graphs_that_engines_are_built_of(folder):
     graphs = traced(model, lambda run: probe(facts(model), model, "few:1", run))
     assert {graph.key for graph in graphs} == {"see-1", "video-1", "decode-1"}
     assert registry.learned(folder).network(folder, "cpu").config == TINY
+
+
+def test_its_engine_draws_what_torch_draws(folder, tmp_path, monkeypatch):
+    (tmp_path / "root/launch").mkdir(parents=True)
+    (tmp_path / "root/calibration").symlink_to(paths.root() / "calibration")
+    monkeypatch.setenv("KINEMA_ROOT", str(tmp_path / "root"))
+    assert cli.main(["build-engine", str(folder), "--mode", "few:1"]) == 0
+    model = network()
+    plain, engine = (registry.make(str(folder), backend=name) for name in ("torch", "onnxruntime"))
+    wanted, found = (probe(facts(model), model, "few:1", policy._run)["video"] for policy in (plain, engine))
+    assert (found - wanted).abs().max() < 1e-3 and wanted.abs().max() > 0.1
 
 
 def holed() -> dict[str, trimesh.Trimesh]:

@@ -264,6 +264,9 @@ def test_dreamitate_learns_from_videos_of_the_side_cameras_that_nobody_knows_the
     assert facts.training["moments"] == 9  # the first three of each clip, one clip held out
     assert {"video", "imagined_dB", "repeated_dB"} == set(facts.training["held_out"])
     assert next((tmp_path / "out/videos").glob("*.mp4"))
+    assert train(data, tmp_path / "on", *STEREO, "--begin", str(tmp_path / "out/checkpoint")) == 0
+    before, after = (load_file(tmp_path / name / "checkpoint/model.safetensors") for name in ("out", "on"))
+    assert torch.equal(before["codec.basis"], after["codec.basis"]) and torch.equal(before["scale"], after["scale"])
     with pytest.raises(TrainingError, match="no stage 'joint'; allowed: video"):
         stages.recipe("dreamitate", "small", "joint")
 

@@ -59,6 +59,9 @@ class DreamitateModel(VideoModel):
         images = torch.cat([_some(batch, shares) for batch in batches])
         self.fit(images, batches)
 
+    def acquaint(self, batches: Sequence[Batch]) -> None:
+        """Nothing: a training that goes on from another leaves what is fitted as it is."""
+
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
         """AdamW's groups. Of the published network the paper tunes all but the codec, which is frozen here, too."""
         return [{"params": [p for part in (self.unet, self.text) for p in part.parameters() if p.requires_grad]}]
