@@ -81,7 +81,7 @@ def interpret(
     """
     began, views = time.perf_counter(), place.views
     clips = list(clip[0]), list(clip[1])
-    starts = _starts(place, now, clips, held(place, T_base_tcp))
+    starts, tracked = _starts(place, now, clips, held(place, T_base_tcp)), list[StereoPose]()
     try:
         tracked = track_stereo(tracker, clips, views, place.tool, starts, gates)
         seen = time.perf_counter()
@@ -94,7 +94,7 @@ def interpret(
         raise NoPlanError(str(error)) from error
     planned = time.perf_counter()
     video = {
-        view.camera.camera_name: np.stack([now[i], *map(_outlined(place.tool, view), clips[i], tracked)])
+        view.camera.camera_name: np.stack([now[i], *map(_Outline(place.tool, view), clips[i], tracked)])
         for i, view in enumerate(views)
     }
     return Dream(found, tuple(tracked), video, dt, {"track": seen - began, "plan": planned - seen})
@@ -122,7 +122,7 @@ def _most(words: str, tracked: Sequence[StereoPose]) -> str:
     return words + reasons.most_common(1)[0][0] if reasons else ""
 
 
-class _outlined:
+class _Outline:
     """Draws what was tracked into a frame."""
 
     def __init__(self, tool: ToolMesh, view: View) -> None:
