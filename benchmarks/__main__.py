@@ -49,6 +49,7 @@ BENCHMARKS = (
     Benchmark("demonstrations", "Demonstrations recorded in lockstep", ("benchmarks/demonstrations.py",)),
     Benchmark("alignment", "Alignment of recordings under late and jittering sensors", ("benchmarks/alignment.py",)),
     Benchmark("export", "Export to LeRobot v3 and to shards", ("benchmarks/export.py",)),
+    Benchmark("dreamitate", "A tool in rendered and in imagined video", ("benchmarks/dreamitate.py",)),
     Benchmark("replay", "Recorded demonstrations, replayed", ("benchmarks/replay.py",)),
 )
 

@@ -49,6 +49,8 @@ ARGUMENTS = (
         default_value="",
         description="folder of the demonstration for policy:=replay; names the scenario too",
     ),
+    DeclareLaunchArgument("tool", default_value="", description="folder of the tool, for a policy that follows one"),
+    DeclareLaunchArgument("goal_image", default_value="", description="file of the goal, for a policy that needs one"),
     DeclareLaunchArgument("mode", default_value="", description="of inference: single, few:4, paper; '': policy's own"),
     DeclareLaunchArgument("backend", default_value="", description="engine of the networks; '': torch"),
     DeclareLaunchArgument("device", default_value="", description="where the networks run, as cuda; '': cpu"),
@@ -109,7 +111,8 @@ def _table(context: object) -> list:
     asked = {"robot": robot, "policy": arguments["policy"], "episodes": episodes, "calibration_override": override}
     planned = plan("deploy", cell, **asked)
     policy = planned["policy"]
-    thinking = {"policy": policy, **{name: arguments[name] for name in ("episode", "mode", "backend", "device")}}
+    passed = ("episode", "tool", "goal_image", "mode", "backend", "device", "cell", "robot")
+    thinking = {"policy": policy, **{name: arguments[name] for name in passed}}
     place = ("--cell", cell, "--robot", robot)
     scene = tuple(word for key, value in world.items() for word in (f"--{key}", str(value)))
     rows = [

@@ -53,6 +53,10 @@ class ObservationError(KinemaError):
     """An observation that a policy can't act on: names what it holds and what the policy needs."""
 
 
+class NoPlanError(ObservationError):
+    """A policy has looked, and what it makes of what it sees is nothing that it could do: says why, and what to try."""
+
+
 class DecisionError(KinemaError):
     """A decision on a chunk that does not wait for one: names what waits."""
 

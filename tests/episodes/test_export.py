@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -23,13 +24,14 @@ from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.messages import CompressedPicture, JawSample, Picture, compress, encode, typestore
 from kinema.episodes.reader import Episode, find
 from kinema.episodes.rows import LeftOutError, read_rows
-from kinema.episodes.shards import HORIZON, ShardDataset, Shards, relabel
+from kinema.episodes.shards import HORIZON, Film, ShardDataset, Shards, keep_films, relabel
 from kinema.episodes.state import STATE
 from kinema.episodes.writer import EpisodeWriter, copy_calibration
 from kinema.errors import EpisodeError
 from kinema.geometry import Pose, so3_exp
 from kinema.interfaces import ForceSample, TrackedPose
 from kinema.topics import CAMERAS, TOPICS
+from kinema.virtual.cameras import TABLE_DATE
 
 CALIBRATION = paths.root() / "calibration/virtual"
 T_BASE_WORLD = Pose.from_rotvec([0.2, -0.4, 0.3], [0.0, 0.0, 0.6])
@@ -362,6 +364,37 @@ def test_shards_may_be_smaller_than_the_recording(good, tmp_path):
     recorded = rows.episode.image("left", int(rows.frames["left"][5]))
     blocks = recorded.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3))
     assert np.abs(image - blocks).mean() < 8
+
+
+def test_a_goal_beside_the_recording_and_the_day_of_its_cameras_go_into_the_shard(tmp_path):
+    folder = record(tmp_path / "in/2026-01-01_001", "push it")
+    (folder / "goal").mkdir()
+    mask = np.zeros((96, 128), np.uint8)
+    mask[:48] = 255
+    for camera in ("left", "right"):
+        cv2.imwrite(str(folder / f"goal/{camera}.png"), mask)
+    export(find(tmp_path / "in"), tmp_path / "out", Shards())
+    data = ShardDataset(tmp_path / "out")
+    assert data.goal(0, "left").shape == SIZE[::-1] and data.goal(0, "right")[:24].all()
+    assert not data.goal(0, "left")[24:].any()
+    assert data.placed == TABLE_DATE  # the recording's own stamps are of 1970
+    with pytest.raises(EpisodeError, match=r"no goal for camera 'gripper'; put goal/gripper\.png beside"):
+        data.goal(0, "gripper")
+    (folder / "goal/left.png").write_text("no image")
+    with pytest.raises(EpisodeError, match=r"left\.png: cannot be read as an image"):
+        export(find(tmp_path / "in"), tmp_path / "bad", Shards())
+
+
+def test_videos_alone_make_a_data_set_with_states_of_a_tool_that_stands(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
+    films = [Film(f"film {i}", "push it", {"left": images, "right": images[::-1]}) for i in range(2)]
+    data = keep_films(tmp_path / "films", iter(films), 10, TABLE_DATE)
+    data.verify()
+    assert (len(data), data.rate, data.frames(1), data.placed) == (2, 10, 12, TABLE_DATE)
+    assert data.size(0, "right") == SIZE and data.text(1) == "push it" and np.ptp(data.state(0), axis=0).max() == 0
+    assert data.images(0, "left", [3]).shape == (1, 48, 64, 3)
+    with pytest.raises(EpisodeError, match="is there already"):
+        keep_films(tmp_path / "films", iter(films), 10, TABLE_DATE)
 
 
 def test_an_aspect_ratio_that_was_not_recorded_leaves_every_episode_out(good, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kinema.chunk import ActionChunk, Observation, ObservationSpec, Prediction, check_chunk
-from kinema.errors import CheckpointError, NonFiniteChunkError
+from kinema.errors import CheckpointError, NonFiniteChunkError, NoPlanError
 from kinema.policies.warm_up import blank, warm_up
 
 SPEC = ObservationSpec(cameras=("left", "right"), image_size=(32, 24), history=2, goal_image=True)
@@ -52,6 +52,15 @@ def test_chunk_and_video_are_tried_and_forgotten() -> None:
     policy = Looker()
     assert warm_up(policy) > 0.0
     assert len(policy.seen) > 1 and policy.imagined == 1 and policy.resets == 1
+
+
+def test_a_policy_that_sees_nothing_to_do_in_the_dark_has_been_tried() -> None:
+    def nothing() -> None:
+        raise NoPlanError("no tool")
+
+    policy = Looker(think=nothing)
+    assert warm_up(policy) >= 0.0
+    assert len(policy.seen) > 1 and policy.imagined == 0 and policy.resets == 1
 
 
 @pytest.mark.parametrize("spec", [ObservationSpec(images=False), ObservationSpec(simulator_truth=True)])

@@ -1,5 +1,6 @@
 """`kinema train` from shards to a checkpoint: stages, going on after an end of whatever kind, what it refuses."""
 
+import datetime
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,14 +17,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from kinema import yaml_file
 from kinema.apps import cli
+from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.episodes.export import export
 from kinema.episodes.reader import find
-from kinema.episodes.shards import ShardDataset, Shards
+from kinema.episodes.shards import Film, ShardDataset, Shards, keep_films
+from kinema.errors import TrainingError
 from kinema.policies import checkpoint, registry
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig
+from kinema.policies.dreamitate.config import DreamitateConfig
 from kinema.policies.uva.model import UvaConfig
-from kinema.training import session
+from kinema.training import session, stages
 
+PLACED = datetime.date(2026, 11, 21)
 RECORDED = Path(__file__).resolve().parents[1] / "data/episodes"
 BASELINE = ("diffusion-policy", "--steps", "5", "--batch", "4", "--warm-up", "2", "--save", "2", "--measure", "3")
 VIDEO = ("video-policy", "--steps", "2", "--batch", "2", "--warm-up", "1", "--measure", "2")
@@ -229,3 +235,53 @@ def test_a_checkpoint_that_saw_other_images_is_refused(data, whole, tmp_path, ca
 
 def test_the_checkpoint_s_facts_are_json(whole):
     assert json.loads((whole / "checkpoint/checkpoint.json").read_text())["training"]["hardware"]
+
+
+# ---- videos alone, of two cameras
+
+STEREO = ("dreamitate", "--steps", "2", "--batch", "2", "--warm-up", "1", "--measure", "2")
+
+
+def films(folder: Path, goals: bool = False) -> ShardDataset:
+    """Four clips in which something passes both views."""
+
+    def film(number: int) -> Film:
+        images = np.full((26, 48, 64, 3), 90, np.uint8)
+        for i in range(26):
+            images[i, 8:40, 2 * i : 2 * i + 12] = (200, 30 * number, 60)
+        masks = dict.fromkeys(SIDE_CAMERAS, np.eye(48, 64, dtype=np.uint8)) if goals else {}
+        return Film(f"film {number}", "pass by", dict.fromkeys(SIDE_CAMERAS, images), masks)
+
+    return keep_films(folder, map(film, range(4)), 10, PLACED)
+
+
+def test_dreamitate_learns_from_videos_of_the_side_cameras_that_nobody_knows_the_actions_of(tmp_path):
+    data = films(tmp_path / "films")
+    assert train(data, tmp_path / "out", *STEREO) == 0
+    facts = checkpoint.read(tmp_path / "out/checkpoint")
+    assert (facts.kind, facts.cameras, facts.image_size) == ("dreamitate", ("left", "right"), (64, 48))
+    assert facts.training["stage"] == "video" and facts.training["placed"] == PLACED.isoformat()
+    assert facts.training["moments"] == 9  # the first three of each clip, one clip held out
+    assert {"video", "imagined_dB", "repeated_dB"} == set(facts.training["held_out"])
+    assert next((tmp_path / "out/videos").glob("*.mp4"))
+    assert train(data, tmp_path / "on", *STEREO, "--begin", str(tmp_path / "out/checkpoint")) == 0
+    before, after = (load_file(tmp_path / name / "checkpoint/model.safetensors") for name in ("out", "on"))
+    assert torch.equal(before["codec.basis"], after["codec.basis"]) and torch.equal(before["scale"], after["scale"])
+    with pytest.raises(TrainingError, match="no stage 'joint'; allowed: video"):
+        stages.recipe("dreamitate", "small", "joint")
+
+
+def test_dreamitate_learns_from_demonstrations_too_and_says_until_when_their_cameras_may_have_been_placed(
+    data, tmp_path
+):
+    assert train(data, tmp_path, *STEREO) == 0
+    assert checkpoint.read(tmp_path / "checkpoint").training["placed"] == "2026-11-20" == data.placed.isoformat()
+
+
+def test_goals_are_learned_from_where_there_are_some(data, tmp_path, capsys):
+    config = tmp_path / "goals.yaml"
+    yaml_file.write(config, DreamitateConfig.small().model_copy(update={"goal": True}))
+    assert train(films(tmp_path / "films", goals=True), tmp_path / "out", *STEREO, "--config", str(config)) == 0
+    assert checkpoint.read(tmp_path / "out/checkpoint").config["goal"] is True
+    assert train(data, tmp_path / "other", *STEREO, "--config", str(config)) == 2
+    assert "has no goal for camera 'left'; put goal/left.png beside the recording" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Moments as batches: whose images and actions they are, how they are drawn, split and varied."""
 
+import datetime
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 from kinema.episodes.export import export
 from kinema.episodes.reader import find
-from kinema.episodes.shards import ShardDataset, Shards
+from kinema.episodes.shards import Film, ShardDataset, Shards, keep_films
 from kinema.errors import EpisodeError
 from kinema.geometry import rotation_from_6d
 from kinema.policies import look, tool_state
@@ -262,3 +263,21 @@ def test_images_of_another_size_or_rate_and_missing_cameras_are_refused(data, tm
         Windows(mixed, VIDEO, None)
     with pytest.raises(EpisodeError, match="camera 'top' is not in the data set; there are: gripper, left, right"):
         Windows([(data, 0)], Framing(cameras=("gripper", "top")), None)
+
+
+def test_clips_begin_where_episodes_do_and_their_goals_shift_with_their_images(tmp_path):
+    rng = np.random.default_rng(0)
+    masks = [rng.integers(0, 2, (48, 64), np.uint8) for _ in range(2)]
+    images = rng.integers(0, 255, (8, 48, 64, 3), np.uint8)
+    films = (Film(str(i), "go", {"left": images, "right": images}, {"left": mask, "right": mask.T.reshape(48, 64)})
+             for i, mask in enumerate(masks))  # fmt: skip
+    data = keep_films(tmp_path / "films", films, 10, datetime.date(2026, 1, 1))
+    framing = Framing(("left", "right"), frames=3, stride=2, shift=2, opening=2, goal=True)
+    windows = Windows(every(data), framing, None)
+    assert len(windows) == 4
+    drawn = replace(plain(0, 3, cameras=2), shift=np.array([[[0, 0], [0, 0]], [[1, -2], [0, 0]]]))
+    goal = windows.batch(drawn).goal
+    assert goal.shape == (2, 2, 48, 64)
+    assert np.array_equal(goal[0, 0], masks[0]) and np.array_equal(goal[1, 1], masks[1].T.reshape(48, 64))
+    assert np.array_equal(goal[1, 0, :-1, 2:], masks[1][1:, :-2])
+    assert Windows(every(data), replace(framing, goal=False), None).batch(drawn).goal is None

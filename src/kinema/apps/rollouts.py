@@ -75,8 +75,12 @@ class Player:
             known.executed,
         )
 
-    def make(self, seed: int) -> Policy:
-        return registry.make(self.source, seed=seed, **self.options)
+    def make(self, seed: int, **place: str) -> Policy:
+        """`place`: `cell` and `robot`, for a policy that wants to know where it acts."""
+        wanted = registry.takes(self.source)
+        return registry.make(
+            self.source, seed=seed, **self.options, **{name: value for name, value in place.items() if name in wanted}
+        )
 
     def pace(self, execution: Execution, latency: float, executed: int, mode: Mode | None = None) -> Pace:
         """How its chunks are played if a chunk takes `latency` [s]; raises ConfigError naming what may be executed."""
@@ -133,7 +137,7 @@ def act(
 def play(player: Player, setting: Setting, scene: Scene, cell: Path) -> Rollout:
     """One rollout."""
     began = time.process_time()
-    result = act(player, player.make(scene.seed), setting, scene, cell)
+    result = act(player, player.make(scene.seed, cell=str(cell), robot=setting.robot), setting, scene, cell)
     return Rollout(
         setting=setting,
         scene=scene,

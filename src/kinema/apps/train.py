@@ -69,7 +69,8 @@ def _plan(arguments: argparse.Namespace, stage: str, recipe: stages.Recipe) -> P
 
 def _order(arguments: argparse.Namespace) -> Order:
     kind = arguments.policy.replace("-", "_")
-    stage = arguments.stage or ("joint" if (kind, arguments.size, "joint") in stages.RECIPES else "action")
+    there = [stage for *policy, stage in stages.RECIPES if policy == [kind, arguments.size]]
+    stage = arguments.stage or ("joint" if "joint" in there or not there else there[0])
     return Order(
         kind=kind,
         size=arguments.size,
@@ -80,6 +81,7 @@ def _order(arguments: argparse.Namespace) -> Order:
         begin=arguments.begin,
         look=arguments.look,
         published=not arguments.scratch,
+        cameras=stages.cameras(kind),
         held_out=arguments.held_out,
         executable=arguments.executable,
         memory=arguments.memory,

@@ -5,29 +5,36 @@
 
 The header names each array's dtype, shape and offset, counted from the file's first array; arrays begin at multiples of
 64 bytes. Of each camera there are `<camera>/jpeg`, all JPEG files behind each other, and `<camera>/offsets` (n + 1),
-where each begins. `state` (n, 11) float32 and `stamps_ns` (n,) are as in `kinema.episodes.rows.Rows`.
+where each begins. `state` (n, 11) float32 and `stamps_ns` (n,) are as in `kinema.episodes.rows.Rows`. An episode with a
+goal has `<camera>/goal` (height, width) uint8: 1 where the thing is to lie in the end, of the images' size, taken from
+goal/<camera>.png beside the recording.
 
 Two kinds of statistics are in the index. `state`: as recorded. `action`: of an action chunk's steps, relative to the
 pose and opening at its observation ("Video Generators are Robot Policies", appendix A.4), over every observation and
 all of its next HORIZON steps that the episode still has.
 """
 
+import datetime
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.chunk import Image
+from kinema.clock import NS
 from kinema.episodes.export import Part, place, write_json
 from kinema.episodes.messages import CompressedPicture, Picture, compress
+from kinema.episodes.reader import load_calibration
 from kinema.episodes.rows import Rows
-from kinema.episodes.state import relative
+from kinema.episodes.state import STATE, relative
 from kinema.episodes.statistics import Statistics, of_numbers
 from kinema.errors import EpisodeError
 from kinema.geometry import Array
@@ -40,8 +47,11 @@ INDEX = "index.json"
 _MAGIC = b"KINSHARD"
 _ALIGN = 64
 _FILE = "episode.shard"
+_GOAL = "goal"  # folder beside a recording
 
 Array32 = NDArray[np.float32]
+
+_STILL = np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # a state: at the base, not turned, shut
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,15 @@ class Shards:
             files, sizes[camera] = self._files(rows, camera, indices.tolist())
             arrays[f"{camera}/offsets"] = np.cumsum([0, *map(len, files)]).astype(np.int64)
             arrays[f"{camera}/jpeg"] = np.frombuffer(b"".join(files), np.uint8)
-        facts = {"name": rows.name, "text": rows.facts.text, "rate": rows.rate, "sizes": sizes}
+            if (mask := _goal(rows.episode.folder, camera, sizes[camera])) is not None:
+                arrays[f"{camera}/goal"] = mask
+        facts = {
+            "name": rows.name,
+            "text": rows.facts.text,
+            "rate": rows.rate,
+            "sizes": sizes,
+            "placed": _placed(rows).isoformat(),
+        }
         _write(folder / _FILE, facts, arrays)
 
     def _files(self, rows: Rows, camera: str, indices: Sequence[int]) -> tuple[list[bytes], tuple[int, int]]:
@@ -105,6 +123,28 @@ class Shards:
             "episodes": rows,
         }
         write_json(folder / INDEX, index)
+
+
+def _goal(folder: Path, camera: str, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """The mask beside a recording; raises EpisodeError for a file that is no image."""
+    file = folder / _GOAL / f"{camera}.png"
+    if not file.is_file():
+        return None
+    mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise EpisodeError(f"{file}: cannot be read as an image; a goal is a mask, white where the thing is to lie")
+    return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 127, np.uint8)
+
+
+def _placed(rows: Rows) -> datetime.date:
+    """Up to when the side cameras may have been placed for the images to show the scene as a calibration says: the day
+    of the recording, or of the files in force then, which a simulated recording may be older than."""
+    day = datetime.datetime.fromtimestamp(int(rows.stamps_ns[0]) / NS, datetime.UTC).date()
+    files = load_calibration(rows.episode.folder, override=True).files
+    placed = (
+        files[name].provenance.date for name in (f"T_base_{camera}.yaml" for camera in SIDE_CAMERAS) if name in files
+    )
+    return max(day, *placed)
 
 
 def _statistics(states: Sequence[np.ndarray]) -> dict[str, Statistics]:
@@ -222,6 +262,23 @@ class ShardDataset:
         """(n, 11), not to be written to; columns as in `index["state"]`."""
         return self._arrays(episode)["state"]
 
+    def goal(self, episode: int, camera: str) -> NDArray[np.uint8]:
+        """(height, width) 1 where the thing is to lie in the end; raises EpisodeError for an episode without a goal."""
+        mask = self._arrays(episode).get(f"{camera}/goal")
+        if mask is None:
+            raise EpisodeError(
+                f"{self.folder}: {self.name(episode)} has no goal for camera {camera!r}; put {_GOAL}/{camera}.png "
+                "beside the recording, white where the thing is to lie, and export it again"
+            )
+        return mask
+
+    @property
+    def placed(self) -> datetime.date | None:
+        """The day after which no side camera may have been placed for a calibration to fit all of these images; None
+        where the data set doesn't say."""
+        found = [row.get("placed") for row in self.index["episodes"]]
+        return min(map(datetime.date.fromisoformat, found)) if all(found) else None
+
     def stamps_ns(self, episode: int) -> NDArray[np.int64]:
         """(n,) acquisition of the reference camera's images [ns, Kinema time]."""
         return self._arrays(episode)["stamps_ns"]
@@ -267,6 +324,67 @@ class ShardDataset:
         if episode not in self._open:
             self._open[episode] = _read(self.folder / self._row(episode)["file"])[1]
         return self._open[episode]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Film:
+    """A video of several cameras that nobody knows the actions of.
+
+    images  camera -> (n, height, width, 3) uint8 RGB, steps that belong together
+    goals   camera -> (height, width) uint8, 1 where the thing is to lie in the end; none: nobody says
+    """
+
+    name: str
+    text: str
+    images: Mapping[str, Image]
+    goals: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+def keep_films(out: Path, films: Iterator[Film], rate: int, placed: datetime.date, quality: int = 90) -> ShardDataset:
+    """A data set of videos alone, to train what imagines; its states are those of a tool that nobody has seen move.
+
+    placed  as `ShardDataset.placed`
+
+    Raises EpisodeError where `out` is there already.
+    """
+    if out.exists():
+        raise EpisodeError(f"{out}: is there already; name another folder")
+    new = out.with_name(out.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "episodes").mkdir(parents=True)
+    content, states, rows = hashlib.sha256(f"{rate}\0{placed}".encode()), [], []
+    for number, film in enumerate(films):
+        count = len(next(iter(film.images.values())))
+        states.append(np.tile(_STILL, (count, 1)))
+        arrays: dict[str, np.ndarray] = {
+            "state": states[-1],
+            "stamps_ns": np.arange(count, dtype=np.int64) * NS // rate,
+        }
+        for camera, images in film.images.items():
+            files = [bytes(compress(Picture(0, camera, image), "jpeg", quality).data) for image in images]
+            arrays[f"{camera}/offsets"] = np.cumsum([0, *map(len, files)]).astype(np.int64)
+            arrays[f"{camera}/jpeg"] = np.frombuffer(b"".join(files), np.uint8)
+        arrays |= {f"{camera}/goal": np.asarray(mask, np.uint8) for camera, mask in film.goals.items()}
+        sizes = {camera: images.shape[2:0:-1] for camera, images in film.images.items()}
+        facts = {"name": film.name, "text": film.text, "rate": rate, "sizes": sizes, "placed": placed.isoformat()}
+        file = f"episodes/{number:06d}.shard"
+        _write(new / file, facts, arrays)
+        digest = _sha256(new / file)
+        rows.append({"file": file, "sha256": digest, "frames": count, **facts})
+        content.update(digest.encode())
+    index = {
+        "version": VERSION,
+        "fingerprint": content.hexdigest(),
+        "rate": rate,
+        "state": STATE,
+        "calibration_origin": ["none: videos alone"],
+        "horizon": HORIZON,
+        "statistics": _statistics(states),
+        "episodes": rows,
+    }
+    write_json(new / INDEX, index)
+    new.rename(out)
+    return ShardDataset(out)
 
 
 def relabel(data: ShardDataset, out: Path, states: Iterator[Array32], origin: str) -> None:

@@ -22,6 +22,8 @@ class Batch:
     done     (b, steps, 10) float32, normalised: the last steps up to t (`ActionSpace.done`); None as `past`, or video
              alone
     prefix   (b,) int64: how many of the first steps are committed already, given as a condition and not to be learned
+    goal     (b, cameras, height, width) uint8, 0 or 1: where in each image the thing is to lie in the end; None where
+             nobody says
     """
 
     now: Tensor
@@ -33,6 +35,7 @@ class Batch:
     glimpse: Tensor | None = None
     past: Tensor | None = None
     done: Tensor | None = None
+    goal: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.text)

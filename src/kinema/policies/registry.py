@@ -23,6 +23,7 @@ LEARNED = {  # by the kind that a checkpoint is of: modules as `Learned` describ
     "diffusion_policy": "kinema.policies.diffusion_policy.policy",
     "video_policy": "kinema.policies.video_policy.policy",
     "uva": "kinema.policies.uva.policy",
+    "dreamitate": "kinema.policies.dreamitate.policy",
 }
 SIMULATOR_ONLY = frozenset({"demonstrator"})  # what may see the simulator's truth; never a learned policy
 
@@ -54,6 +55,11 @@ def make(name: str, **options: Any) -> Policy:
     policy: Policy = maker(**options)
     check_sight(policy)
     return policy
+
+
+def takes(name: str) -> frozenset[str]:
+    """The options that a policy may be made with; raises as `make` does."""
+    return frozenset(inspect.signature(_maker(name)).parameters)
 
 
 def _maker(name: str) -> Callable[..., Policy]:

@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 
-from kinema.chunk import ActionChunk, Observation, ObservationSpec, check_chunk
-from kinema.errors import CheckpointError
+from kinema.chunk import ActionChunk, Observation, ObservationSpec, Prediction, check_chunk
+from kinema.errors import CheckpointError, NoPlanError
 from kinema.geometry import Pose
 from kinema.interfaces import ImaginingPolicy, Policy
 
@@ -49,6 +49,16 @@ def _still(spec: ObservationSpec) -> ActionChunk:
     )
 
 
+def _tried(policy: Policy, seen: Observation) -> Prediction | None:
+    """What it predicts, which may be played; None where it looked, and saw nothing to do in the dark."""
+    try:
+        prediction = policy.predict(seen)
+    except NoPlanError:
+        return None
+    check_chunk(prediction.chunk)
+    return prediction
+
+
 def warm_up(policy: Policy) -> float:
     """Let a policy that looks predict a few times, and imagine if it can; what comes of it is thrown away.
 
@@ -61,14 +71,13 @@ def warm_up(policy: Policy) -> float:
         return 0.0
     seen = blank(policy.spec)
     try:
-        prediction = policy.predict(seen)
-        check_chunk(prediction.chunk)
+        prediction = _tried(policy, seen)
         taken: list[float] = []
         while len(taken) < _TRIES and sum(taken) < _ENOUGH:
             began = time.perf_counter()
-            prediction = policy.predict(seen)
+            prediction = _tried(policy, seen)
             taken.append(time.perf_counter() - began)
-        if isinstance(policy, ImaginingPolicy):
+        if prediction is not None and isinstance(policy, ImaginingPolicy):
             policy.imagine(seen, prediction)
     except (MemoryError, RuntimeError) as error:  # torch has RuntimeErrors for all that it can't do
         raise CheckpointError(f"{policy.name}: cannot be run on this machine: {error}") from error

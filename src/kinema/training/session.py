@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ class Session:
                 "precision": self._accelerator.mixed_precision,
                 "moments": len(self.windows),
                 "videos": [data.fingerprint for data in self._videos],
+                "placed": self._placed,
                 "look": self._look,
                 "held_out": {name: round(value, 4) for name, value in measured.items()},
                 "before": {"hash": before.hash, "training": before.training} if before else None,
@@ -156,11 +157,18 @@ class Session:
     def _executable(self) -> int:
         return self.order.executable or self.model.executable
 
+    @property
+    def _placed(self) -> str:
+        """Until when a side camera may have been placed, as `ShardDataset.placed`; '' where a set doesn't say."""
+        days = [data.placed for data in (self._data, *self._videos)]
+        return "" if None in days else min(day.isoformat() for day in days if day is not None)
+
     def _windows(self) -> tuple[Windows, Windows]:
         order, model = self.order, self.model
         width, _ = self._data.size(0, order.cameras[0])
         shift = round(stages.recipe(order.kind, order.size, order.stage).shift * width)
         framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix, model.history, _ASTRAY)
+        framing = replace(framing, opening=getattr(model, "opening", 0), goal=getattr(model, "goal", False))
         train, held_out = ([(self._data, episode) for episode in some] for some in split(self._data, order.held_out))
         train += [(data, episode) for data in self._videos for episode in range(len(data))]
         device = self._accelerator.device

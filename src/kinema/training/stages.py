@@ -4,6 +4,7 @@ The two stages of "Video Generators are Robot Policies" (section 3.3) are `video
 videos that nobody knows the actions of, and `action`, which learns to read actions from a video network that stays as
 it is. `joint` learns both at once. Of UVA `joint` draws a task for every moment from five, `video` and `action` are one
 of them alone: to begin with videos, and to see what is lost without them ("Unified Video Action Model", section V-D).
+Dreamitate learns videos of the side cameras, and nothing else.
 """
 
 from dataclasses import dataclass
@@ -11,20 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from kinema import yaml_file
+from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.errors import CheckpointError, ConfigError, TrainingError
 from kinema.policies import checkpoint, look_file
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
+from kinema.policies.dreamitate.config import DreamitateConfig
+from kinema.policies.dreamitate.model import DreamitateModel
 from kinema.policies.look import Look
 from kinema.policies.uva.model import UvaConfig, UvaModel
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.model import VideoPolicyModel
+from kinema.topics import CAMERAS
 
 # by kind: the class of its configuration, which has a preset for each size, and that of its network
 _NETWORKS: dict[str, tuple[Any, Any]] = {
     "video_policy": (VideoPolicyConfig, VideoPolicyModel),
     "diffusion_policy": (DiffusionPolicyConfig, DiffusionPolicyModel),
     "uva": (UvaConfig, UvaModel),
+    "dreamitate": (DreamitateConfig, DreamitateModel),
 }
 
 
@@ -63,7 +69,14 @@ RECIPES = {  # by kind, size and stage
     ("uva", "full", "video"): Recipe(1e-4, 64, 200_000, average=0.9999, shift=0.0),
     ("uva", "full", "action"): Recipe(1e-4, 64, 200_000, average=0.9999, shift=0.0),
     ("uva", "full", "joint"): Recipe(1e-4, 64, 200_000, average=0.9999, shift=0.0),
+    ("dreamitate", "small", "video"): Recipe(2e-3, 8, 10_000, shift=0.0),  # cameras that stand where they stand
+    ("dreamitate", "full", "video"): Recipe(1e-5, 4, 16_384, average=0.9999, shift=0.0),  # the paper's table 3
 }
+
+
+def cameras(kind: str) -> tuple[str, ...]:
+    """Which cameras a policy of this kind learns from: its batches' order."""
+    return SIDE_CAMERAS if kind == "dreamitate" else CAMERAS
 
 
 def recipe(kind: str, size: str, stage: str) -> Recipe:
@@ -75,11 +88,11 @@ def recipe(kind: str, size: str, stage: str) -> Recipe:
     return found
 
 
-def fresh(kind: str, size: str, file: Path | None, cameras: int, image_size: tuple[int, int]) -> Any:
+def fresh(kind: str, size: str, file: Path | None, views: int, image_size: tuple[int, int]) -> Any:
     """A network that has learned nothing yet, of a size or as a YAML file has it; raises ConfigError for that file."""
     config, model = _NETWORKS[kind]
     wanted = yaml_file.read(file, config, ConfigError) if file else getattr(config, size)()
-    return model(wanted, cameras, image_size)
+    return model(wanted, views, image_size)
 
 
 def begin_look(model: Any, folder: Path) -> str:

@@ -49,6 +49,8 @@ class Framing:
     prefix   up to so many first steps of a chunk are committed already, in every second moment
     astray   [m] spread of how far aside the tool is taken to be, in every second moment in which it is free and only
              its glimpse is looked at; the chunk then leads back to where it was
+    opening  only so many moments from an episode's beginning on; 0: all
+    goal     masks of where the thing is to lie belong to it
     """
 
     cameras: tuple[str, ...] = ("gripper", "left", "right")
@@ -58,6 +60,8 @@ class Framing:
     prefix: int = 0
     history: int = 1
     astray: float = 0.0
+    opening: int = 0
+    goal: bool = False
 
     @property
     def done(self) -> int:
@@ -194,6 +198,8 @@ class Windows:
             if space is None
             else [sound(state, data.rate) for state, (data, _) in zip(states, episodes, strict=True)]
         )
+        if framing.opening:
+            kept = [rows[rows < framing.opening] for rows in kept]
         counts = [len(rows) for rows in kept]
         self._steps = np.concatenate([begin + rows for begin, rows in zip(first, kept, strict=True)])
         self._first, self._last = np.repeat(first, counts), np.repeat(first + lengths - 1, counts)
@@ -214,6 +220,8 @@ class Windows:
             self._images = self._decode_all(int(lengths.sum()))
 
         self._glimpses: Tensor | None = None
+        self._goals = _goals(episodes, framing.cameras).to(self._device) if framing.goal else None
+        self._episode = np.repeat(np.arange(len(counts)), counts)
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -242,6 +250,7 @@ class Windows:
             glimpse=None if self._glimpses is None else self._glimpses[mine],
             past=cut[:, :before].transpose(1, 2) if before else None,
             done=None if self._done is None else self._done[mine],
+            goal=None if self._goals is None else self._goal(self._goals, drawn),
         )
         if not seen or self._space is None or not drawn.astray.any():
             return batch
@@ -260,6 +269,11 @@ class Windows:
             needed, steps = np.unique(steps, return_inverse=True)
             images = self._source.decode(needed).to(self._device)
         return _cut(images, *(torch.from_numpy(part).to(self._device) for part in (steps, drawn.shift)))
+
+    def _goal(self, goals: Tensor, drawn: Draw) -> Tensor:
+        """(b, cameras, height, width): shifted as the images are."""
+        episode, shift = (torch.from_numpy(part).to(self._device) for part in (self._episode[drawn.rows], drawn.shift))
+        return _cut(goals[..., None], episode[:, None], shift)[:, 0, ..., 0]
 
     def _decode_all(self, steps: int) -> Tensor:
         width, height = self.size
@@ -338,6 +352,12 @@ def _actions(states: Sequence[NDArray[np.floating]], kept: Sequence[Rows], space
     """(moments, horizon, 11) float32, normalised."""
     rows = [space.normalise(space.relative(state, some)) for state, some in zip(states, kept, strict=True)]
     return torch.from_numpy(np.concatenate(rows))
+
+
+def _goals(episodes: Sequence[tuple[ShardDataset, int]], cameras: Sequence[str]) -> Tensor:
+    """(episodes, cameras, height, width) uint8; raises EpisodeError for an episode without them."""
+    masks = [np.stack([data.goal(episode, camera) for camera in cameras]) for data, episode in episodes]
+    return torch.from_numpy(np.stack(masks))
 
 
 def _size(episodes: Sequence[tuple[ShardDataset, int]], cameras: Sequence[str]) -> tuple[int, int]:

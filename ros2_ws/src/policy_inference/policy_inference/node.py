@@ -68,7 +68,8 @@ _COMPARE = 0.05  # [s] between two looks whether an imagined moment has come
 _POLL = 0.005  # [s] between two looks whether an open request can be answered
 _WAIT = 0.1  # [s] of a thread for something to do, before it looks whether it should end
 _LOWEST = 19  # niceness
-_OPTIONS = ("episode", "mode", "backend", "device")  # of policies: parameters that are passed on where they are given
+_OPTIONS = ("episode", "mode", "backend", "device", "tool")  # of policies: passed on where they are given
+_PLACE = ("cell", "robot")  # the same, to policies that want to know where they act
 
 
 def _read_image(path: str) -> ImageArray | None:
@@ -87,6 +88,9 @@ class PolicyNode(Node):
         Parameter("policy", "demonstrator", "a policy by name, or the folder of a checkpoint"),
         Parameter("episode", "", "folder of the recorded demonstration, for the policy replay"),
         Parameter("goal_image", "", "file of the goal image, for a policy that needs one"),
+        Parameter("tool", "", "folder of the tool, for a policy that follows one; '': the checkpoint's own"),
+        Parameter("cell", "", "cell file, for a policy that has to know cameras and arm; '': the virtual cell's"),
+        Parameter("robot", "", "a robot that the cell file allows, for such a policy; '': the first one"),
         Parameter("mode", "", "mode of inference, as single, few:4, paper; '': the policy's own"),
         Parameter("backend", "", "engine that runs the networks; '': torch"),
         Parameter("device", "", "where the networks run, as cpu, cuda; '': cpu"),
@@ -99,7 +103,8 @@ class PolicyNode(Node):
     )
 
     def configure(self) -> None:
-        options = {name: self.value(name) for name in _OPTIONS if self.value(name)}
+        taken = {*_OPTIONS, *registry.takes(self.value("policy")).intersection(_PLACE)}
+        options = {name: self.value(name) for name in taken if self.value(name)}
         self._policy = registry.make(self.value("policy"), **options)
         spec = self._policy.spec
         self._assembler = Assembler(spec, _read_image(self.value("goal_image")))
@@ -271,7 +276,8 @@ class PolicyNode(Node):
         stages = {"wait": waited, "assemble": job.assembling, "predict": predicting}
         self._tell(job, prediction, {**stages, **prediction.timing})
         wanted = self.value("on_divergence") != "off" or any(outlet.wanted for outlet in self._predicted.values())
-        self._videos.put(divergence.expected(prediction))
+        if imagines:  # the video of a plan, which is played in a time of its own, is for people alone
+            self._videos.put(divergence.expected(prediction))
         if imagines and prediction.video is None and wanted:
             self._wishes.append(_Wish(job, prediction))
             self._wished.set()

@@ -36,7 +36,7 @@ class ArmTask:
     """What one arm is to do.
 
     poses       `T_base_tool` of each frame in this arm's base_link; None where there is none
-    T_base_tcp  where the arm is now, and its joints q (dof,) [rad]
+    T_base_tcp  where the arm is now, and its joints q (dof,) [rad]; None: those nearest to its home
     gripper     what carries the tool: the TCP that chunks speak of is its
     """
 
@@ -44,7 +44,7 @@ class ArmTask:
     tool: ToolMesh
     arm: ArmModel
     T_base_tcp: Pose
-    q: Array
+    q: Array | None = None
     gripper: GripperModel = GRIPPER
     limits: Limits = field(default_factory=Limits)
 
@@ -55,6 +55,7 @@ class ToolPlan:
 
     approach  (n, 4, 4) `T_base_tcp` from where the arm was, left out, to the path's beginning
     path      (m, 4, 4) from there on
+    retreat   (k, 4, 4) from its end, left out, back to where the arm was; none where nobody asked for it
     dt        [s] between them; slower: how many times slower than in the video
     lifted    [m] most that the height limit raised the tool; smoothed [m] most that smoothing moved it
     bridged   how many frames without a pose lie within the path
@@ -63,6 +64,7 @@ class ToolPlan:
 
     approach: Array
     path: Array
+    retreat: Array
     dt: float
     slower: float
     lifted: float
@@ -73,7 +75,7 @@ class ToolPlan:
     @property
     def pieces(self) -> tuple[Array, ...]:
         """(k, 4, 4) each: targets of one chunk."""
-        parts = (self.approach, self.path[1:])
+        parts = (self.approach, self.path[1:], self.retreat)
         return tuple(part[i : i + _MOST_STEPS] for part in parts for i in range(0, len(part), _MOST_STEPS))
 
     def chunk(self, piece: int, id: int, t0_ns: int, T_base_tcp_t0: Pose, width_t0: float) -> ActionChunk:
@@ -130,20 +132,24 @@ def _matrices(poses: Sequence[Pose]) -> Array:
     return np.array([pose.matrix for pose in poses]).reshape(-1, 4, 4)
 
 
-def _approach(task: ArmTask, path: Array, settings: Settings, least: int) -> tuple[list[Pose], ArmReport]:
-    """The lowest way there on which nothing meets, with what the arm makes of way and path; at least `least` steps.
+def _ways(
+    task: ArmTask, path: Array, settings: Settings, least: int, retreat: bool
+) -> tuple[list[Pose], list[Pose], ArmReport]:
+    """The lowest way there, and back if asked for, on which nothing meets, with what the arm makes of ways and path;
+    at least `least` steps there.
 
     Raises PlanError saying of each way that was tried what is wrong with it.
     """
-    T_tcp_tool, begin = _T_tool_tcp(task).inverse(), Pose.from_matrix(path[0])
+    T_tcp_tool, begin, end = _T_tool_tcp(task).inverse(), Pose.from_matrix(path[0]), Pose.from_matrix(path[-1])
     low = min(settings.floor, lowest(task.T_base_tcp @ T_tcp_tool, task.tool)) - 1e-6
     said = []
     for above in _ABOVE:
         way = over(task.T_base_tcp, begin, settings.dt, above, settings.approach)
         way = [task.T_base_tcp] * max(least - len(way), 0) + way
-        whole = np.concatenate([_matrices([task.T_base_tcp, *way]), path[1:]])
+        back = over(end, task.T_base_tcp, settings.dt, above, settings.approach) if retreat else []
+        whole = np.concatenate([_matrices([task.T_base_tcp, *way]), path[1:], _matrices(back)])
         stamps = np.rint(np.arange(len(whole)) * settings.dt * NS).astype(np.int64)
-        deepest = min(lowest(pose @ T_tcp_tool, task.tool) for pose in way)
+        deepest = min(lowest(pose @ T_tcp_tool, task.tool) for pose in (*way, *back))
         if deepest < low:
             said.append(
                 f"by {100 * above:.0f} cm above: the tool comes {1e3 * (settings.floor - deepest):.0f} mm below the "
@@ -155,9 +161,9 @@ def _approach(task: ArmTask, path: Array, settings: Settings, least: int) -> tup
             continue
         report = check_arm(whole, stamps, task.arm, task.limits, task.q, task.gripper)
         if not report.trouble:
-            return way, report
+            return way, back, report
         said.append(f"by {100 * above:.0f} cm above: {report.verdict()}")
-        if report.trouble[0].time > len(way) * settings.dt:
+        if len(way) < report.trouble[0].time / settings.dt < len(way) + len(path):
             break  # the path itself: no other way there helps
     raise PlanError(f"{task.arm.name} can't lead the tool along its path; {'; '.join(said)}")
 
@@ -176,8 +182,10 @@ def _outside(T_base_tcp: Array, stamps_ns: Array, limits: Limits) -> str:
     return f"the tool centre point leaves the workspace at {at} m, {stamps_ns[first] / NS:.2f} s after the beginning"
 
 
-def plan(arms: Mapping[str, ArmTask], settings: Settings = SETTINGS) -> dict[str, ToolPlan]:
+def plan(arms: Mapping[str, ArmTask], settings: Settings = SETTINGS, retreat: bool = False) -> dict[str, ToolPlan]:
     """A plan for each arm, by its name. Several arms work in one clip: they begin the path, and end it, together.
+
+    retreat  afterwards they go back to where they are now, out of the picture that the next clip begins with
 
     Whether the arms meet each other isn't looked at: give them workspaces that don't overlap where they needn't.
 
@@ -205,13 +213,15 @@ def plan(arms: Mapping[str, ArmTask], settings: Settings = SETTINGS) -> dict[str
         name: _path(task, tracks[name], _times(span, slower, settings.dt), settings) for name, task in arms.items()
     }
 
-    found = {name: _approach(task, paths[name][0], settings, 0) for name, task in arms.items()}
-    longest = max(len(way) for way, _ in found.values())
+    found = {name: _ways(task, paths[name][0], settings, 0, retreat) for name, task in arms.items()}
+    longest = max(len(way) for way, _, _ in found.values())
     plans = {}
     for name, task in arms.items():
         path, lifted, moved = paths[name]
-        way, report = found[name] if len(arms) == 1 else _approach(task, path, settings, longest)
+        way, back, report = found[name] if len(arms) == 1 else _ways(task, path, settings, longest, retreat)
         first, last = (round(end * settings.fps) for end in span)
         bridged = len(set(range(first, last + 1)) - set(frames[name]))
-        plans[name] = ToolPlan(_matrices(way), path, settings.dt, slower, lifted, moved, bridged, report)
+        plans[name] = ToolPlan(
+            _matrices(way), path, _matrices(back), settings.dt, slower, lifted, moved, bridged, report
+        )
     return plans

@@ -1,4 +1,4 @@
-"""What a video policy is made of: one configuration for the full size, and for sizes that need no published weights.
+"""What a video network and a video policy are made of: the full size, and sizes that need no published weights.
 
 Image size and cameras are not here: they are the data set's, and stand in the checkpoint beside this.
 """
@@ -19,12 +19,16 @@ from kinema.policies.text import ClipConfig, WordsConfig
 
 @dataclass(frozen=True, slots=True)
 class SvdConfig:
-    """Stable Video Diffusion's U-Net (Blattmann et al. 2023). `source`: a local folder or a hub id."""
+    """Stable Video Diffusion's U-Net (Blattmann et al. 2023). `source`: a local folder or a hub id.
+
+    ids  that it is told of every clip: frames a second, motion bucket, noise on the condition
+    """
 
     kind: Literal["svd"] = "svd"
     channels: tuple[int, ...] = (320, 640, 1280, 1280)
     heads: tuple[int, ...] = (5, 10, 20, 20)
     layers: int = 2
+    ids: tuple[float, float, float] = (6.0, 100.0, 0.02)
     source: str = "stabilityai/stable-video-diffusion-img2vid"
 
 
@@ -84,18 +88,36 @@ _SMALL_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 4.0}  # 
 _MEDIUM_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 2.0}  # for a GPU; not measured on one yet
 
 
-class VideoPolicyConfig(pydantic.BaseModel):
-    """The network, what it is trained with, and how it samples.
+class VideoConfig(pydantic.BaseModel):
+    """What imagines, whoever acts by it.
 
-    frames, stride   imagined images of each view, and the action steps between them; frames * stride is the horizon
+    frames, stride   imagined images of each view, and the steps between them
     change           videos are denoised as the change from the present image, in the change's own scale
+    video_noise      mean and standard deviation of ln(sigma) in training
+    stain            noise added to the images that condition, of the pixels' range -1..1
+    """
+
+    model_config = yaml_file.STRICT
+
+    codec: Annotated[VaeConfig | PatchesConfig, pydantic.Field(discriminator="kind")] = VaeConfig()
+    text: Annotated[ClipConfig | WordsConfig, pydantic.Field(discriminator="kind")] = ClipConfig()
+    unet: Annotated[SvdConfig | LeanConfig, pydantic.Field(discriminator="kind")] = SvdConfig()
+    change: bool = False
+    frames: int = pydantic.Field(default=8, ge=1)
+    stride: int = pydantic.Field(default=4, ge=1)
+    video_noise: tuple[float, float] = (1.0, 1.6)
+    stain: float = pydantic.Field(default=0.02, ge=0)
+
+
+class VideoPolicyConfig(VideoConfig):
+    """The network, what it is trained with, and how it samples; frames * stride is the horizon.
+
     look             sees the present images as they are, and the tool's state, beside the U-Net's features; None:
                      without. Not in the paper: at a small size the codec leaves out what localising takes
-    video_noise      mean and standard deviation of ln(sigma) in training; action_noise: the same, drawn apart
+    action_noise     mean and standard deviation of ln(sigma) of actions in training, drawn apart from the video's
     read_share       of training moments whose video is all noise, as in a single pass
     draws            noises of a moment's actions that are learned from by one pass of the video network
     drop             of training moments that see neither text nor images, for guidance
-    stain            noise added to the images that condition, of the pixels' range -1..1
     guidance         scale of `paper` mode
     prefix           the longest run of steps that may be committed already
     action_steps     of the action U-Net after a single pass, from level `action_sigma` down
@@ -107,23 +129,13 @@ class VideoPolicyConfig(pydantic.BaseModel):
                      the look has learned before, 0: that stays as it is
     """
 
-    model_config = yaml_file.STRICT
-
-    codec: Annotated[VaeConfig | PatchesConfig, pydantic.Field(discriminator="kind")] = VaeConfig()
-    text: Annotated[ClipConfig | WordsConfig, pydantic.Field(discriminator="kind")] = ClipConfig()
-    unet: Annotated[SvdConfig | LeanConfig, pydantic.Field(discriminator="kind")] = SvdConfig()
     adapter: Annotated[BottlenecksConfig | FlatConfig, pydantic.Field(discriminator="kind")] = BottlenecksConfig()
     action: ActionUNetConfig = ActionUNetConfig()
-    change: bool = False
     look: LookConfig | None = None
-    frames: int = pydantic.Field(default=8, ge=1)
-    stride: int = pydantic.Field(default=4, ge=1)
-    video_noise: tuple[float, float] = (1.0, 1.6)
     action_noise: tuple[float, float] = (1.0, 1.6)
     read_share: float = pydantic.Field(default=0.3, ge=0, le=1)
     draws: int = pydantic.Field(default=1, ge=1)
     drop: float = pydantic.Field(default=0.1, ge=0, lt=1)
-    stain: float = pydantic.Field(default=0.02, ge=0)
     guidance: float = pydantic.Field(default=2.0, ge=1)
     prefix: int = pydantic.Field(default=8, ge=0)
     action_steps: int = pydantic.Field(default=10, ge=1)

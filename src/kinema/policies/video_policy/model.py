@@ -1,10 +1,8 @@
 """The whole network: what is seen, the video U-Net, the adapter, the action U-Net; its losses, and its parts to act by.
 
-"Video Generators are Robot Policies", section 3. A clip is one padding frame, which shows the first camera's present
-image, and then the coming frames of each view, one view after the other (appendix A.1); each frame is conditioned on
-its own camera's present image. Two departures from the paper let one pass of the U-Net be enough to act: actions have a
-noise level of their own, drawn apart from the video's, and a share of the training moments shows a video of nothing but
-noise.
+"Video Generators are Robot Policies", section 3; what imagines is `VideoModel`. Two departures from the paper let one
+pass of the U-Net be enough to act: actions have a noise level of their own, drawn apart from the video's, and a share
+of the training moments shows a video of nothing but noise.
 """
 
 from collections.abc import Sequence
@@ -13,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kinema.errors import ConfigError
-from kinema.policies import codec, look, sampling, text as words
+from kinema.policies import look, sampling
 from kinema.policies.action_unet import ActionUNet, Answer, action_loss
 from kinema.policies.actions import WIDTH
 from kinema.policies.augmentation import varied
@@ -23,47 +20,31 @@ from kinema.policies.engines.graph import Part, Tensors, running
 from kinema.policies.look import Look, Looking
 from kinema.policies.pictures import signal
 from kinema.policies.text import Told
-from kinema.policies.video_policy import adapter, sampler, unet
+from kinema.policies.video_policy import adapter, sampler
 from kinema.policies.video_policy.config import VideoPolicyConfig
 from kinema.policies.video_policy.sampler import Noise, Sight
+from kinema.policies.video_policy.video import VideoModel
 
 STAGES = ("video", "action", "joint")
 
 
-class VideoPolicyModel(Looking):
+class VideoPolicyModel(VideoModel, Looking):
     """Everything that is learned, and what is fitted or frozen beside it; a checkpoint holds all of its tensors."""
 
     stages = STAGES
     history = 1
     executable = 24
     narrow = ("unet", "adapter", "head")
-    scale: Tensor
-    _view: Tensor
+    config: VideoPolicyConfig
 
     def __init__(
         self, config: VideoPolicyConfig, cameras: int, image_size: tuple[int, int], width: int = WIDTH
     ) -> None:
         """For so many cameras with images of `image_size` width, height [px], and actions of `width` numbers."""
-        super().__init__()
-        self.config, self.cameras, self.image_size, self.width = config, cameras, image_size, width
-        self.frames, self.stride, self.prefix = config.frames, config.stride, config.prefix
+        super().__init__(config, cameras, image_size)
+        self.width, self.prefix = width, config.prefix
         self.latency = config.latency
-        self.horizon, self.clip = config.frames * config.stride, 1 + cameras * config.frames
-        self.codec = codec.codec(config.codec)
-        self.text = words.encoder(config.text)
-        self.unet = unet.unet(
-            config.unet,
-            self.codec.predicted + self.codec.shown,
-            self.codec.predicted,
-            config.text.width,
-            self.clip,
-        )
-        multiple = self.codec.factor * self.unet.multiple
-        if any(side % multiple for side in image_size):
-            raise ConfigError(
-                f"images of {image_size[0]} x {image_size[1]} px: both sides must be multiples of {multiple}"
-            )
-        self.latent = (self.codec.predicted, image_size[1] // self.codec.factor, image_size[0] // self.codec.factor)
+        self.horizon = config.frames * config.stride
         taps = self.unet.taps((self.latent[1], self.latent[2]))
         self.adapter = adapter.adapter(config.adapter, taps, cameras, config.frames, self.unet.label)
         condition = self.adapter.features
@@ -72,9 +53,6 @@ class VideoPolicyModel(Looking):
             self.look = Look(config.look, cameras, image_size)
             condition += self.look.features
         self.head = ActionUNet(width, self.unet.label, condition, config.action)
-        self.register_buffer("scale", torch.ones(()))  # of the latents that are denoised
-        view = [0, *(camera for camera in range(cameras) for _ in range(config.frames))]
-        self.register_buffer("_view", torch.tensor(view), persistent=False)
         looks = ((), ()) if self.look is None else (("query", "state"), ("look",))
         self.parts = {
             "see": Part(VideoPolicyModel._see, ("now", *looks[0]), ("shown", *looks[1]), narrow=False),
@@ -89,17 +67,7 @@ class VideoPolicyModel(Looking):
     def prepare(self, batches: Sequence[Batch], texts: Sequence[str]) -> None:
         """Fit what is not learned, from moments of the data set."""
         self.acquaint(batches)
-        images = torch.cat([batch.now.flatten(0, 1) for batch in batches])
-        self.codec.fit(signal(images).to(self._view.device))
-        if self.config.change:
-            changes = [self._encode(batch.now, batch.future)[:, 1:] for batch in batches]
-            self.scale.copy_(self.scale * torch.cat(changes).std())
-
-    def load_pretrained(self) -> None:
-        """Begin with the published weights of Stable Video Diffusion and CLIP; raises CheckpointError without them."""
-        for part in (self.codec, self.text, self.unet):
-            if isinstance(part, codec.Vae | words.Clip | unet.SvdUNet):
-                part.load_pretrained()
+        self.fit(torch.cat([batch.now.flatten(0, 1) for batch in batches]), batches)
 
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
         """AdamW's groups of what a stage trains, each with a factor `scale` on the learning rate."""
@@ -179,10 +147,9 @@ class VideoPolicyModel(Looking):
 
     def noise(self, count: int, generator: torch.Generator) -> Noise:
         """Drawn on the generator's device; the video's comes first, so that it can be drawn again without actions."""
-        device = self._view.device
-        video = torch.randn(count, self.clip, *self.latent, generator=generator, device=generator.device)
+        video = self.clip_noise(count, generator)
         actions = torch.randn(count, self.horizon, self.width, generator=generator, device=generator.device)
-        return Noise(video.to(device), actions.to(device))
+        return Noise(video, actions.to(video))
 
     @torch.no_grad()
     def act(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -207,15 +174,10 @@ class VideoPolicyModel(Looking):
     ) -> Tensors:
         """Latents that condition, and what is looked for where a look is asked."""
         images = signal(now)
-        stained = images + stain * torch.randn_like(images) if stain else images
-        shown = self.codec.show(stained.flatten(0, 1)).unflatten(0, now.shape[:2])[:, self._view]
+        shown = self._shown(images, stain)
         if self.look is None or query is None:
             return (shown,)
         return shown, self.look(varied(images) if self.training else images, query, state)
-
-    def _video(self, scaled: Tensor, sigma: Tensor, shown: Tensor, text: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Velocity and features of videos already scaled by c_in, at levels (b,)."""
-        return self.unet(torch.cat([scaled, shown], dim=2), sampling.scalings(sigma).label, text)
 
     def _adapted(self, features: list[Tensor], sigma: Tensor) -> Tensor:
         """The features as one vector."""
@@ -237,26 +199,3 @@ class VideoPolicyModel(Looking):
     def _answer(self, condition: Tensor) -> Answer:
         """The action U-Net at a condition, as its loss calls it."""
         return lambda scaled, label, known: self._act(scaled, label, condition, known)[0]
-
-    def _decode(self, latents: Tensor, now: Tensor) -> Tensors:
-        """Images (b, cameras, frames, 3, height, width), -1 to 1."""
-        views = (self.scale * latents + self._base(now))[:, 1:].unflatten(1, (self.cameras, self.frames)).flatten(0, 1)
-        images = torch.stack([self.codec.decode(view) for view in views]).unflatten(0, (len(latents), self.cameras))
-        if not self.config.change:
-            return (images,)
-        still = codec.left_out(self.codec, signal(now.flatten(0, 1)))  # that goes on as it is
-        return (images + still.unflatten(0, now.shape[:2])[:, :, None],)
-
-    def _encode(self, now: Tensor, future: Tensor | None) -> Tensor:
-        """The clip's latents (b, clip, c, h, w); zeros where the future isn't given."""
-        if future is None:
-            return torch.zeros(len(now), self.clip, *self.latent, device=now.device)
-        images = torch.cat([now[:, :1], future.flatten(1, 2)], dim=1)
-        latents = self.codec.encode(signal(images.flatten(0, 1))).unflatten(0, images.shape[:2])
-        return (latents - self._base(now)) / self.scale
-
-    def _base(self, now: Tensor) -> Tensor:
-        """What the denoised latents are relative to, (b, clip, c, h, w) or 0."""
-        if not self.config.change:
-            return self.scale.new_zeros(())
-        return self.codec.encode(signal(now.flatten(0, 1))).unflatten(0, now.shape[:2])[:, self._view]

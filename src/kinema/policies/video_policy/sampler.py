@@ -20,7 +20,7 @@ from kinema.policies.engines.graph import Run
 from kinema.policies.text import Told
 from kinema.policies.video_policy.config import VideoPolicyConfig
 
-SINGLE = "single"
+SINGLE, PAPER = "single", "paper"
 
 _PAPER_STEPS = 30
 
@@ -28,7 +28,7 @@ _PAPER_STEPS = 30
 class Sight(NamedTuple):
     """What is known of b moments, encoded.
 
-    shown  (b, clip, c, h, w) latents of the present image of each frame's camera
+    shown  (b, clip, c, h, w) latents of the present image of each frame's camera, and what else conditions the clip
     text   (b, n)
     look   (b, m) what the action U-Net depends on besides the adapter's vector; m may be 0
     """
@@ -69,10 +69,12 @@ def act(
     """
     if mode == SINGLE:
         return single(run, config, sight, noise, given, prefix), None
-    kind, _, steps = mode.partition(":")
-    if kind == "few":
-        return joint(run, sight, noise, given, prefix, int(steps))
-    return joint(run, sight, noise, given, prefix, _PAPER_STEPS, config.guidance)
+    return joint(run, sight, noise, given, prefix, steps_of(mode), config.guidance if mode == PAPER else 1.0)
+
+
+def steps_of(mode: str) -> int:
+    """How many steps denoise a video in `few:k` and `paper`."""
+    return _PAPER_STEPS if mode == PAPER else int(mode.removeprefix("few:"))
 
 
 def single(run: Run, config: VideoPolicyConfig, sight: Sight, noise: Noise, given: Tensor, prefix: Tensor) -> Tensor:
@@ -112,12 +114,18 @@ def joint(
 
 def finish(run: Run, config: VideoPolicyConfig, sight: Sight, noise: Noise) -> Tensor:
     """Latents of the video that a single pass began, from the same noise."""
+    return draw(run, sight, noise.video, config.finish_steps)
+
+
+def draw(run: Run, sight: Sight, noise: Tensor, steps: int) -> Tensor:
+    """Latents of the video alone, from unit noise (b, clip, c, h, w) in so many steps."""
 
     def denoise(video: Tensor, sigma: Tensor) -> Tensor:
-        velocity, _ = _video(run, sampling.scalings(sigma).into * video, sigma.expand(len(video)), sight)
+        scaled, levels = sampling.scalings(sigma).into * video, sigma.expand(len(video)).contiguous()
+        velocity = run("video", scaled, levels, sight.shown, sight.text)[0]
         return sampling.denoised(video, velocity, sigma)
 
-    return sampling.sample(denoise, noise.video, sampling.karras(config.finish_steps).to(noise.video))
+    return sampling.sample(denoise, noise, sampling.karras(steps).to(noise))
 
 
 def decode(run: Run, latents: Tensor, now: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ from kinema.policies.codec import published
 from kinema.policies.video_policy.config import LeanConfig, SvdConfig
 
 _WAVES = 3  # spatial frequencies that tell places apart, each twice the one before
-_IDS = (6.0, 100.0, 0.02)  # frames a second, motion bucket, noise on the condition: what the paper keeps constant
 
 
 def unet(config: SvdConfig | LeanConfig, inputs: int, outputs: int, text: int, frames: int) -> "SvdUNet | LeanUNet":
@@ -67,11 +66,18 @@ class SvdUNet(nn.Module):
         return [*found, (self.config.channels[-2], *found[-1][1:])]
 
     def load_pretrained(self) -> None:
-        """Take the published weights; raises CheckpointError naming the files that are missing."""
+        """Take the published weights; channels beyond the published ones say nothing before they have learned.
+
+        Raises CheckpointError naming the files that are missing.
+        """
         from diffusers import UNetSpatioTemporalConditionModel
 
         found = published(UNetSpatioTemporalConditionModel, self.config.source, "unet", "unet.source")
-        self.network.load_state_dict(found.state_dict())
+        weights = found.state_dict()
+        known = weights["conv_in.weight"]
+        added = self.network.conv_in.in_channels - known.shape[1]
+        weights["conv_in.weight"] = functional.pad(known, (0, 0, 0, 0, 0, added))
+        self.network.load_state_dict(weights)
 
     def embed(self, label: Tensor) -> Tensor:
         """(b, label) of noise labels (b,)."""
@@ -80,7 +86,7 @@ class SvdUNet(nn.Module):
 
     def forward(self, latents: Tensor, label: Tensor, text: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Velocity (b, frames, outputs, h, w) and features (b, frames, channels, h, w), finest first."""
-        ids = latents.new_tensor(_IDS).expand(len(latents), -1)
+        ids = latents.new_tensor(self.config.ids).expand(len(latents), -1)
         self._features = []
         (velocity,) = self.network(latents, label, text[:, None], ids, return_dict=False)
         features, self._features = self._features, None  # a checkpointed block speaks again in the backward pass
