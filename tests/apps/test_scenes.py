@@ -23,9 +23,9 @@ from kinema.policies import checkpoint, look_file
 from kinema.robots import GRIPPER
 from kinema.training import scenes
 from kinema.virtual import objects, scenario
-from kinema.virtual.demonstrators import PULLED
 from kinema.virtual.handheld import HandheldWorld
 from kinema.virtual.renderer import CellRenderer
+from kinema.virtual.tasks.open_drawer import PULLED
 from kinema.virtual.world import World
 
 torch.set_num_threads(1)

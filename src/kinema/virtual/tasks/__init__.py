@@ -1,0 +1,65 @@
+"""One table: the tasks of the virtual cell. A row says how a task is drawn, judged and demonstrated.
+
+A task is a module beside this one, which knows no simulator: `draw` lays the table out, `judge` looks at moments of the
+physics (`kinema.virtual.judging`), a script is what the expert does (`kinema.virtual.scripting`). What is added here
+is offered by every command, launch file and service.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kinema.errors import ConfigError
+from kinema.virtual.judging import Judge
+from kinema.virtual.layout import Rng, Scenario
+from kinema.virtual.objects import Pool
+from kinema.virtual.scripting import NewScript
+from kinema.virtual.tasks import open_drawer, pick_and_place
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """draw    what a scenario holds beyond split, seed and background, as arguments of `Scenario`
+    judge   prepares the judgement of an episode's moments
+    script  an attempt of the scripted expert
+    done    says in words what success was
+    """
+
+    name: str
+    draw: Callable[[Rng, Pool], dict[str, Any]]
+    judge: Callable[[Scenario], Judge]
+    script: NewScript
+    done: str
+
+
+TASKS: dict[str, Task] = {
+    row.name: row
+    for row in (
+        Task(
+            "pick_and_place",
+            pick_and_place.draw,
+            pick_and_place.judge,
+            pick_and_place.PickAndPlace,
+            "in the container, released and at rest",
+        ),
+        Task(
+            "open_drawer",
+            open_drawer.draw,
+            open_drawer.judge,
+            open_drawer.OpenDrawer,
+            "the drawer is open over half of its travel, released and at rest",
+        ),
+    )
+}
+
+
+# Those whose demonstrations the checkpoints in models/ have learned from; no other task can be asked of them.
+SHIPPED = ("pick_and_place", "open_drawer")
+
+
+def task(name: str) -> Task:
+    """One row; raises ConfigError naming the tasks there are."""
+    row = TASKS.get(name)
+    if row is None:
+        raise ConfigError(f"task {name!r} is not known; allowed: {', '.join(TASKS)}")
+    return row
