@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from kinema.virtual import objects
+from kinema.virtual import catalogue, objects
 from kinema.virtual.layout import Scenario
+from kinema.virtual.objects import ContainerKind
 
 
 def facts(scenario: Scenario) -> dict[str, Any]:
@@ -22,8 +23,10 @@ def facts(scenario: Scenario) -> dict[str, Any]:
         for placed in group:
             if placed is not None:
                 known["bodies"][placed.name] = {"role": role, "kind": placed.kind} | _body_facts(placed.kind)
-    if scenario.target is not None and scenario.container is not None:
-        known |= {"target": scenario.target.name, "container": scenario.container.name}
+    if scenario.target is not None:
+        known["target"] = scenario.target.name
+    if scenario.container is not None:
+        known["container"] = scenario.container.name
     if scenario.cabinet is not None:
         cabinet = objects.CABINETS[scenario.cabinet.kind]
         yaw = scenario.cabinet.yaw
@@ -43,24 +46,25 @@ def facts(scenario: Scenario) -> dict[str, Any]:
 
 
 def _body_facts(kind: str) -> dict[str, Any]:
-    if kind in objects.CONTAINERS:
-        vessel = objects.CONTAINERS[kind]
+    thing = catalogue.THINGS[kind]
+    grasps = [{"position": list(g.position), "yaw": g.yaw, "width": g.width} for g in thing.grasps]
+    if isinstance(thing, ContainerKind):
         return {
-            "shape": "round" if vessel.round else "box",
-            "size": list(vessel.size),
-            "centre": [0.0, 0.0, vessel.size[2] / 2],
-            "symmetry": 0 if vessel.round else 2,
-            "mass": vessel.mass,
-            "floor": vessel.floor,
-            "rim": vessel.rim,
-            "opening": list(vessel.opening),
+            "shape": "round" if thing.round else "box",
+            "size": list(thing.size),
+            "centre": [0.0, 0.0, thing.size[2] / 2],
+            "symmetry": 0 if thing.round else 2,
+            "mass": thing.mass,
+            "floor": thing.floor,
+            "rim": thing.rim,
+            "opening": list(thing.opening),
+            **({"grasps": grasps} if grasps else {}),
         }
-    thing = objects.OBJECTS[kind]
     return {
         "shape": {0: "cylinder", 4: "box", 2: "box"}.get(thing.symmetry, "compound"),
         "size": list(thing.size),
         "centre": [0.0, 0.0, thing.size[2] / 2],
         "symmetry": thing.symmetry,
         "mass": thing.mass,
-        "grasps": [{"position": list(g.position), "yaw": g.yaw, "width": g.width} for g in thing.grasps],
+        "grasps": grasps,
     }

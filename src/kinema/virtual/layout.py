@@ -4,10 +4,12 @@ Things are drawn inside a `Region` and apart from each other, with room for the 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kinema.errors import ConfigError
 from kinema.virtual import objects
 from kinema.virtual.objects import Background, Pool
 
@@ -107,3 +109,25 @@ def place(rng: Rng, kind: str, pool: Pool, at: tuple[float, float]) -> Placed:
 
 def apart(at: tuple[float, float], radius: float, taken: list[tuple[tuple[float, float], float]]) -> bool:
     return all(math.dist(at, other) >= radius + r + GAP for other, r in taken)
+
+
+def spread(rng: Rng, rooms: Sequence[tuple[Region, float]]) -> list[tuple[float, float]]:
+    """A spot [m] for each of some things, of a region and a radius [m] each, apart from one another.
+
+    Raises ConfigError where so many don't fit.
+    """
+    for _ in range(TRIES):
+        taken: list[tuple[tuple[float, float], float]] = []
+        for region, room in rooms:
+            found = next((at for at in (region.draw(rng) for _ in range(40)) if apart(at, room, taken)), None)
+            if found is None:
+                break
+            taken.append((found, room))
+        if len(taken) == len(rooms):
+            return [at for at, _ in taken]
+    raise ConfigError(f"no room on the table for {len(rooms)} things in {TRIES} tries")
+
+
+def drawn(rng: Rng, names: Sequence[str], count: int) -> list[str]:
+    """`count` different ones, in a drawn order."""
+    return [names[i] for i in rng.permutation(len(names))[:count]]

@@ -19,8 +19,8 @@ from kinema import robots
 from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose
 from kinema.robots import ArmModel, GripperModel
-from kinema.virtual import cameras, objects
-from kinema.virtual.objects import Background, Rgb, Shape
+from kinema.virtual import cameras, catalogue, objects
+from kinema.virtual.objects import Background, ObjectKind, Rgb, Shape
 from kinema.virtual.scenario import Placed, Scenario
 
 TIMESTEP = 0.002  # [s]
@@ -34,6 +34,7 @@ _LOOKS = {"contype": "0", "conaffinity": "0", "mass": "0", "group": "1"}
 _HIDDEN = {"group": "3"}
 _FRICTION = "0.8 0.005 0.0005"
 _PAD_FRICTION = "1.1 0.02 0.0005"  # soft rubber on most things
+_FIRM = {"priority": "2", "friction": "1.0 0.02 0.001", "solref": "0.004 1"}
 _HAND = (0.5, 0.010)  # [kg, kg m^2] that hand and forearm add to the gripper
 _HAND_WELD = 0.045  # [s] time constant; yields by about 1.3 kN/m and 3 N m/rad, an arm held firmly
 _PAD_SOFTNESS = 0.02  # [s] contact time constant; a touch of the table then meets rubber of some 0.1 MN/m
@@ -125,16 +126,20 @@ def _shape(root: ET.Element, body: ET.Element, shape: Shape, name: str, colours:
 
 
 def _thing(
-    root: ET.Element, world: ET.Element, placed: Placed, shapes: Sequence[Shape], mass: float, rolls: bool
+    root: ET.Element, world: ET.Element, placed: Placed, shapes: Sequence[Shape], mass: float, rolls: bool, firm: bool
 ) -> None:
     """A free body standing on the table, of even density over its solid shapes."""
-    T = Pose.from_rotvec([*placed.position, 0.0005], [0.0, 0.0, placed.yaw])
+    T = Pose.from_rotvec([*placed.position, placed.height + 0.0005], [0.0, 0.0, placed.yaw])
+    if placed.tilt:
+        T = T @ Pose.from_rotvec(np.zeros(3), [0.0, placed.tilt, 0.0])
     body = _body(world, placed.name, T)
     _add(body, "freejoint", name=placed.name)
     density = mass / sum(shape.volume for shape in shapes if shape.solid)
     solid = {"density": _text(density), "friction": _FRICTION, "condim": "4"} | _ENVIRONMENT
     if rolls:
         solid |= {"condim": "6", "friction": "0.8 0.005 0.001"}
+    if firm:
+        solid |= _FIRM
     colours = {"main": placed.colour, "accent": placed.accent}
     for i, shape in enumerate(shapes):
         _shape(root, body, shape, f"{placed.name}_{i}", colours, **solid)
@@ -498,12 +503,10 @@ def mjcf(
     if scenario.cabinet is not None:
         _cabinet(root, world, scenario.cabinet)
     for placed in scenario.movable:
-        if placed.kind in objects.OBJECTS:
-            kind = objects.OBJECTS[placed.kind]
-            _thing(root, world, placed, kind.shapes, kind.mass, kind.rolls)
-        else:
-            vessel = objects.CONTAINERS[placed.kind]
-            _thing(root, world, placed, vessel.shapes, vessel.mass, False)
+        kind = catalogue.THINGS[placed.kind]
+        rolls = isinstance(kind, ObjectKind) and (kind.rolls or placed.tilt != 0.0)
+        firm = isinstance(kind, ObjectKind) and kind.firm
+        _thing(root, world, placed, kind.shapes, kind.mass, rolls, firm)
     _room(world, scenario.background)
     return ET.tostring(root, encoding="unicode")
 

@@ -14,7 +14,7 @@ from kinema.virtual.judging import Judge
 from kinema.virtual.layout import Rng, Scenario
 from kinema.virtual.objects import Pool
 from kinema.virtual.scripting import NewScript
-from kinema.virtual.tasks import open_drawer, pick_and_place
+from kinema.virtual.tasks import open_drawer, pick_and_place, stack_cups, sweets_to_cup, upright_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,27 @@ TASKS: dict[str, Task] = {
             open_drawer.judge,
             open_drawer.OpenDrawer,
             "the drawer is open over half of its travel, released and at rest",
+        ),
+        Task(
+            "sweets_to_cup",
+            sweets_to_cup.draw,
+            pick_and_place.judge,
+            sweets_to_cup.SweetsToCup,
+            "in the cup, released and at rest",
+        ),
+        Task(
+            "upright_object",
+            upright_object.draw,
+            upright_object.judge,
+            upright_object.UprightObject,
+            "upright on the table, released and at rest",
+        ),
+        Task(
+            "stack_cups",
+            stack_cups.draw,
+            stack_cups.judge,
+            stack_cups.StackCups,
+            "one cup in the other, released and at rest",
         ),
     )
 }

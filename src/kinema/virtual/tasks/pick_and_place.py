@@ -12,10 +12,10 @@ from kinema.chunk import Truth
 from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose, distance, so3_exp
 from kinema.robots import GRIPPER
-from kinema.virtual import layout, objects
+from kinema.virtual import catalogue, layout, objects
 from kinema.virtual.judging import HAND, TABLE, UPRIGHT, Judge, Moment, Verdict, moving
 from kinema.virtual.layout import Scenario
-from kinema.virtual.objects import Pool
+from kinema.virtual.objects import ContainerKind, Pool
 from kinema.virtual.scripting import (
     ABOVE,
     FINGER,
@@ -76,7 +76,8 @@ def judge(scenario: Scenario) -> Judge:
     """In the container: released, at rest, and not on the table beside it."""
     target, container = scenario.target, scenario.container
     assert target is not None and container is not None
-    kind, vessel = objects.OBJECTS[target.kind], objects.CONTAINERS[container.kind]
+    kind, vessel = catalogue.THINGS[target.kind], catalogue.THINGS[container.kind]
+    assert isinstance(vessel, ContainerKind)
     half = np.array(kind.size) / 2
     opening = np.array(vessel.opening) / 2
     names = target.name.replace("_", " "), container.name.replace("_", " ")
@@ -109,6 +110,9 @@ def judge(scenario: Scenario) -> Judge:
 
 class PickAndPlace:
     """Take the target from above, carry it over the clutter into the container, let go, retreat."""
+
+    LOWEST = 0.006  # [m] of the finger tips above the table
+    GRIP = 1.0  # [-] of the style's force
 
     def __init__(self, tcp: Pose, truth: Truth, rest: Pose, style: Style, rng: np.random.Generator, attempt: int):
         self._style = style
@@ -150,7 +154,7 @@ class PickAndPlace:
         feasible = [way for way in ways if way[2] < GRIPPER.stroke - 0.006]
         feasible = feasible or [min(ways, key=lambda way: way[2])]  # bounding boxes exaggerate: try the narrowest side
         for (point, yaw, width), flip, slack in itertools.product(feasible, (0.0, math.pi), (SLACK, SLACK / 2)):
-            height = max(min(point[2], box.top - 0.012), box.top - PALM, box.bottom + GRIPPER.tip + 0.006)
+            height = max(min(point[2], box.top - 0.012), box.top - PALM, box.bottom + GRIPPER.tip + self.LOWEST)
             tool = top_down(np.array([point[0], point[1], height]), yaw + flip)
             opening = min(width + 2 * slack, GRIPPER.stroke)
             fingers = tool.apply(finger_tips(opening))
@@ -185,7 +189,7 @@ class PickAndPlace:
         return Pose(np.array([*(container.position[:2] - middle[:2]), height]), rotation @ taken.rotation)
 
     def stages(self, truth: Truth) -> tuple[Stage, ...]:
-        grasp, force = self._grasp, self._style.grip_force
+        grasp, force = self._grasp, self.GRIP * self._style.grip_force
         taken = self._taken or truth.poses[self._target] @ grasp.T_object_tcp
         held = Box.of(self._target, truth, self._T_tcp_object and taken @ self._T_tcp_object)
         release = self._release(taken, held, truth)
