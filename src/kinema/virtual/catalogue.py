@@ -3,10 +3,13 @@
 Sides of the split are held out as in `objects`: `Pool.side` says which of two lists a scenario draws from.
 """
 
+import math
 from dataclasses import replace
 
 from kinema.virtual import objects
 from kinema.virtual.objects import ContainerKind, Grasp, ObjectKind, Shape, upright, wall_ring
+
+_QUARTER = math.pi / 2
 
 Kind = ObjectKind | ContainerKind
 
@@ -87,9 +90,47 @@ _SWEETS = _sweet("sweet", 0.0080, 0.0110), _sweet("drop", 0.0075, 0.0130)
 SWEETS = ("sweet",), ("drop",)
 
 
+# ---- particles ("Dreamitate": beans), and what else is turned
+
+
+def _particle(name: str, shape: Shape, size: tuple[float, float, float]) -> ObjectKind:
+    return ObjectKind(name, (shape,), size, 0.006, (), 1, rolls=True, firm=True)
+
+
+_PARTICLES = (
+    _particle("bean", Shape("ellipsoid", (0.010, 0.0075, 0.0065), (0, 0, 0.0065)), (0.020, 0.015, 0.013)),
+    _particle("chip", Shape("cylinder", (0.009, 0.004), (0, 0, 0.004)), (0.018, 0.018, 0.008)),
+    _particle("cube", Shape("box", (0.006, 0.006, 0.006), (0, 0, 0.006)), (0.012, 0.012, 0.012)),
+    _particle("pea", Shape("sphere", (0.007,), (0, 0, 0.007)), (0.014, 0.014, 0.014)),
+    _particle("pebble", Shape("ellipsoid", (0.009, 0.009, 0.006), (0, 0, 0.006)), (0.018, 0.018, 0.012)),
+    _particle("tile", Shape("box", (0.008, 0.006, 0.004), (0, 0, 0.004)), (0.016, 0.012, 0.008)),
+    _particle("pearl", Shape("sphere", (0.006,), (0, 0, 0.006)), (0.012, 0.012, 0.012)),
+)
+CRUMBS = ("bean", "chip", "cube"), ("pebble", "tile")
+GRAINS = ("pea",), ("pearl",)
+
+
+def _bar(name: str, size: tuple[float, float, float], mass: float) -> ObjectKind:
+    x, y, z = size
+    shape = Shape("box", (x / 2, y / 2, z / 2), (0.0, 0.0, z / 2))
+    return ObjectKind(name, (shape,), size, mass, (Grasp((0, 0, max(z / 2, 0.012)), y, _QUARTER),), 2)
+
+
+def _hammer() -> ObjectKind:
+    handle = Shape("box", (0.065, 0.010, 0.010), (-0.015, 0.0, 0.012), colour=(0.78, 0.58, 0.34))
+    head = Shape("box", (0.014, 0.040, 0.012), (0.064, 0.0, 0.012))
+    return ObjectKind(
+        "hammer", (handle, head), (0.160, 0.080, 0.024), 0.15, (Grasp((0.03, 0, 0.013), 0.02, _QUARTER),), 1
+    )
+
+
+_TURNED = (_bar("plank", (0.140, 0.036, 0.024), 0.10), _hammer(), _bar("ruler", (0.180, 0.030, 0.018), 0.08))
+TO_TURN = ("brick", "marker", "carrot", "banana", "plank", "hammer"), ("duck", "corner block", "ruler")
+
+
 THINGS: dict[str, Kind] = (
     objects.OBJECTS
     | objects.CONTAINERS
     | {kind.name: kind for kind in (_flask(), _shaker(), _carton(), _skittle(), _TUBE)}
-    | {kind.name: kind for kind in (*_CUPS, *_CUPS_UNSEEN, *_SWEETS)}
+    | {kind.name: kind for kind in (*_CUPS, *_CUPS_UNSEEN, *_SWEETS, *_PARTICLES, *_TURNED)}
 )

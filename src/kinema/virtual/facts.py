@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from kinema.virtual import catalogue, objects
+from kinema.virtual import catalogue, held, objects
 from kinema.virtual.layout import Scenario
 from kinema.virtual.objects import ContainerKind
 
@@ -19,6 +19,7 @@ def facts(scenario: Scenario) -> dict[str, Any]:
         ("object", (scenario.target,)),
         ("container", (scenario.container,)),
         ("distractor", scenario.distractors),
+        ("particle", scenario.particles),
     ):
         for placed in group:
             if placed is not None:
@@ -27,6 +28,12 @@ def facts(scenario: Scenario) -> dict[str, Any]:
         known["target"] = scenario.target.name
     if scenario.container is not None:
         known["container"] = scenario.container.name
+    for role, spot in (("mark", scenario.mark), ("goal", scenario.goal)):
+        if spot is not None:
+            known[role] = {"position": list(spot.position), "yaw": spot.yaw}
+    if scenario.tool:
+        row = held.tool(scenario.tool)
+        known["tool"] = {"name": row.name, "width": row.width, "depth": row.depth, "thick": row.thick}
     if scenario.cabinet is not None:
         cabinet = objects.CABINETS[scenario.cabinet.kind]
         yaw = scenario.cabinet.yaw

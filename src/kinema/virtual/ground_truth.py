@@ -75,6 +75,7 @@ class GroundTruth:
         drawers = [] if scenario.cabinet is None else list(objects.CABINETS[scenario.cabinet.kind].drawers)
         cabinet = [] if scenario.cabinet is None else [scenario.cabinet.name]
         names = [*self._facts["bodies"], *cabinet, *(f"{part}_{d}" for d in drawers for part in ("drawer", "handle"))]
+        names += ["tool"] if scenario.tool else []
         self._bodies = {name: model.body(name).id for name in names}
         self._joints = {f"drawer_{d}": int(model.joint(f"drawer_{d}").qposadr[0]) for d in drawers}
         self._tcp = model.site("tcp").id

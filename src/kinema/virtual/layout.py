@@ -36,7 +36,13 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One episode's world. `drawer` names the drawer to open; empty and None where a task has no such thing."""
+    """One episode's world; empty and None where a task has no such thing.
+
+    drawer     names the drawer to open
+    particles  small things of which any will do
+    mark       what is painted on the table; goal: where the target is to be, which nothing in the cell shows
+    tool       of `held.TOOLS` that the hand holds
+    """
 
     task: str
     split: str
@@ -48,11 +54,15 @@ class Scenario:
     distractors: tuple[Placed, ...] = ()
     cabinet: Placed | None = None
     drawer: str = ""
+    particles: tuple[Placed, ...] = ()
+    mark: Placed | None = None
+    goal: Placed | None = None
+    tool: str = ""
 
     @property
     def movable(self) -> tuple[Placed, ...]:
         """Everything that stands free on the table."""
-        return tuple(p for p in (self.target, self.container) if p is not None) + self.distractors
+        return tuple(p for p in (self.target, self.container) if p is not None) + self.distractors + self.particles
 
 
 @dataclass(frozen=True, slots=True)

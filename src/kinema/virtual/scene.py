@@ -19,7 +19,8 @@ from kinema import robots
 from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose
 from kinema.robots import ArmModel, GripperModel
-from kinema.virtual import cameras, catalogue, objects
+from kinema.virtual import cameras, catalogue, held, objects
+from kinema.virtual.held import Held
 from kinema.virtual.objects import Background, ObjectKind, Rgb, Shape
 from kinema.virtual.scenario import Placed, Scenario
 
@@ -322,6 +323,35 @@ def _gripper(root: ET.Element, flange: ET.Element, gripper: GripperModel, payloa
     _add(sensors, "frameangacc", name="gripper_spin", objtype="site", objname="gripper_com")
 
 
+def _held(root: ET.Element, flange: ET.Element, held: Held, weightless: bool) -> None:
+    """A tool bolted to the gripper, its shaft between the fingers; it meets what the gripper meets."""
+    tool = _body(flange, "tool", robots.GRIPPER.T_flange_tcp, **({"gravcomp": "1"} if weightless else {}))
+    shapes = [shape for part in held.parts.values() for shape in part]
+    density = held.mass / sum(shape.volume for shape in shapes)
+    for i, shape in enumerate(shapes):
+        solid = {"density": _text(density), "friction": _FRICTION, "condim": "4"} | _ROBOT
+        _shape(root, tool, shape, f"tool_{i}", {}, **solid)
+
+
+def _star(root: ET.Element, world: ET.Element, mark: Placed) -> None:
+    """A star of five points, painted on the table."""
+    asset = root.find("asset")
+    assert asset is not None
+    angles = np.arange(10) * math.pi / 5
+    radii = np.where(np.arange(10) % 2, 0.011, 0.028)
+    rim = np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+    vertices = np.vstack([np.c_[rim, np.zeros(10)], np.c_[rim, np.full(10, 0.0008)], [[0, 0, 0], [0, 0, 0.0008]]])
+    faces = []
+    for i in range(10):
+        j = (i + 1) % 10
+        faces += [(i, j, 10 + j), (i, 10 + j, 10 + i), (20, j, i), (21, 10 + i, 10 + j)]
+    text = " ".join(map(str, np.ravel(faces)))
+    _add(asset, "mesh", name=mark.name, vertex=vertices, face=text, inertia="shell")
+    turn = Pose.from_rotvec([*mark.position, 0.0], [0.0, 0.0, mark.yaw])
+    body = _body(world, mark.name, turn)
+    _add(body, "geom", type="mesh", mesh=mark.name, rgba=_rgba(mark.colour), **_LOOKS)
+
+
 def _tag(finger: ET.Element, gripper: GripperModel, tag: cameras.FingerTag) -> None:
     """The plate with its tag on a bracket; the texture covers the plate's face."""
     T = gripper.T_flange_tcp @ tag.T_tcp_tag(0.0)
@@ -500,6 +530,11 @@ def mjcf(
             T = camera.T_mount_camera if parent is world else robots.GRIPPER.T_flange_tcp @ camera.T_mount_camera
             looking = T.rotation @ np.diag([1.0, -1.0, -1.0])  # MuJoCo's cameras look along -z
             _add(parent, "camera", name=camera.name, pos=T.position, quat=_wxyz(looking), fovy="45")
+    flange = _find(world, "flange")
+    if scenario.tool and flange is not None:
+        _held(root, flange, held.tool(scenario.tool), handheld)
+    if scenario.mark is not None:
+        _star(root, world, scenario.mark)
     if scenario.cabinet is not None:
         _cabinet(root, world, scenario.cabinet)
     for placed in scenario.movable:

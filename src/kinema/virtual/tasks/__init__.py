@@ -14,7 +14,15 @@ from kinema.virtual.judging import Judge
 from kinema.virtual.layout import Rng, Scenario
 from kinema.virtual.objects import Pool
 from kinema.virtual.scripting import NewScript
-from kinema.virtual.tasks import open_drawer, pick_and_place, stack_cups, sweets_to_cup, upright_object
+from kinema.virtual.tasks import (
+    open_drawer,
+    pick_and_place,
+    rotate_object,
+    stack_cups,
+    sweep,
+    sweets_to_cup,
+    upright_object,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,20 @@ TASKS: dict[str, Task] = {
             stack_cups.judge,
             stack_cups.StackCups,
             "one cup in the other, released and at rest",
+        ),
+        Task(
+            "rotate_object",
+            rotate_object.draw,
+            rotate_object.judge,
+            rotate_object.RotateObject,
+            "turned by over 25 degrees counterclockwise in one touch, and at rest",
+        ),
+        Task(
+            "sweep",
+            sweep.draw,
+            sweep.judge,
+            sweep.Sweep,
+            "a particle within 50 mm of the star, let go and at rest",
         ),
     )
 }

@@ -117,7 +117,7 @@ class PickAndPlace:
     def __init__(self, tcp: Pose, truth: Truth, rest: Pose, style: Style, rng: np.random.Generator, attempt: int):
         self._style = style
         self._target: str = truth.facts["target"]
-        self._container: str = truth.facts["container"]
+        self._container: str = truth.facts.get("container", "")
         self._rest = rest
         self._sway = rng.normal(0.0, 1.0, (2, 3)) * style.waypoint_spread
         self._aim = aside(style, rng)
@@ -159,9 +159,12 @@ class PickAndPlace:
             opening = min(width + 2 * slack, GRIPPER.stroke)
             fingers = tool.apply(finger_tips(opening))
             clearance = min((b.outside(fingers) for b in others if b.top > fingers[0, 2]), default=1.0)
-            turn = distance(tool, self._rest)[1]
-            cost = 0.4 * turn + 0.1 * (slack < SLACK) + 2.0 * width + 60.0 * max(0.0, 0.012 - clearance)
+            cost = 0.4 * self._turned(tool) + 0.1 * (slack < SLACK) + 2.0 * width + 60.0 * max(0.0, 0.012 - clearance)
             yield Grasp(pose.inverse() @ tool, width, opening, cost)
+
+    def _turned(self, tool: Pose) -> float:
+        """How far [rad] the tool is turned from where it rests, to take a thing like that."""
+        return distance(tool, self._rest)[1]
 
     def _skyline(self, truth: Truth) -> float:
         """Height [m] of the highest thing on the table but the target."""
