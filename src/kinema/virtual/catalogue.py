@@ -6,7 +6,7 @@ Sides of the split are held out as in `objects`: `Pool.side` says which of two l
 import math
 from dataclasses import replace
 
-from kinema.virtual import objects
+from kinema.virtual import letters, objects
 from kinema.virtual.objects import ContainerKind, Grasp, ObjectKind, Shape, upright, wall_ring
 
 _QUARTER = math.pi / 2
@@ -110,6 +110,14 @@ CRUMBS = ("bean", "chip", "cube"), ("pebble", "tile")
 GRAINS = ("pea",), ("pearl",)
 
 
+_VESSELS = (
+    objects.round_vessel("wide bowl", (0.046, 0.072), 0.045, 0.45),
+    objects.round_vessel("soup bowl", (0.048, 0.066), 0.050, 0.45),
+    objects.round_vessel("porringer", (0.050, 0.070), 0.048, 0.50),
+)
+TO_SCOOP = ("wide bowl", "soup bowl"), ("porringer",)
+
+
 def _bar(name: str, size: tuple[float, float, float], mass: float) -> ObjectKind:
     x, y, z = size
     shape = Shape("box", (x / 2, y / 2, z / 2), (0.0, 0.0, z / 2))
@@ -132,5 +140,6 @@ THINGS: dict[str, Kind] = (
     objects.OBJECTS
     | objects.CONTAINERS
     | {kind.name: kind for kind in (_flask(), _shaker(), _carton(), _skittle(), _TUBE)}
-    | {kind.name: kind for kind in (*_CUPS, *_CUPS_UNSEEN, *_SWEETS, *_PARTICLES, *_TURNED)}
+    | {kind.name: kind for kind in (*_CUPS, *_CUPS_UNSEEN, *_SWEETS, *_PARTICLES, *_VESSELS, *_TURNED)}
+    | {name: letters.kind(name) for name in letters.FIGURES}
 )

@@ -100,7 +100,7 @@ class GroundTruth:
         detail = self._verdict.detail | {"rested": self._rested}
         if self._rested < judging.REST:
             return Outcome(False, f"at rest for {self._rested:.1f} s, wanted is {judging.REST:.1f} s", detail)
-        return Outcome(True, tasks.task(self._scenario.task).done, detail)
+        return Outcome(True, tasks.task(self._scenario.task).done.format(**detail), detail)
 
     def truth(self, t_ns: int) -> Truth:
         """Exact poses in base_link, joint positions and the scenario's facts."""

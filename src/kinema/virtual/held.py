@@ -60,10 +60,10 @@ def _brush() -> Held:
 
 
 def _pusher() -> Held:
-    plate = Shape("box", (0.036, 0.005, 0.024), (0.0, 0.0, 0.076), colour=(0.20, 0.45, 0.75))
+    plate = Shape("box", (0.050, 0.005, 0.024), (0.0, 0.0, 0.076), colour=(0.20, 0.45, 0.75))
     rib = Shape("box", (0.010, 0.012, 0.006), (0.0, 0.0, 0.054), colour=(0.20, 0.45, 0.75))
     return Held(
-        "pusher", {"handle": (_shaft(0.050, _STEEL),), "plate": (plate, rib)}, ("plate",), 0.05, 0.072, 0.1, 0.010
+        "pusher", {"handle": (_shaft(0.050, _STEEL),), "plate": (plate, rib)}, ("plate",), 0.05, 0.1, 0.1, 0.010
     )
 
 

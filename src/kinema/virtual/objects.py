@@ -431,7 +431,7 @@ def wall_ring(radii: tuple[float, float], low: float, high: float, thickness: fl
     return tuple(shapes)
 
 
-def _round(
+def round_vessel(
     name: str, radii: tuple[float, float], height: float, mass: float, *extras: Shape, n: int = 12, size: float = 0.0
 ) -> ContainerKind:
     """A round vessel; `radii` are the inner ones at floor and rim."""
@@ -511,16 +511,16 @@ def _bands(radii: tuple[float, float], height: float, count: int) -> tuple[Shape
 
 def _pan() -> ContainerKind:
     grip = Shape("capsule", (0.009, 0.050), (0.165, 0, 0.033), (0, _QUARTER, 0), _DARK)
-    return replace(_round("pan", (0.080, 0.092), 0.038, 0.7, grip), size=(0.42, 0.42, 0.042))
+    return replace(round_vessel("pan", (0.080, 0.092), 0.038, 0.7, grip), size=(0.42, 0.42, 0.042))
 
 
 _CONTAINERS_TRAIN = (
-    _round("bowl", (0.050, 0.082), 0.055, 0.45),
-    _round("deep bowl", (0.055, 0.078), 0.075, 0.55),
-    _round("plate", (0.072, 0.100), 0.018, 0.50),
-    _round("basket", (0.070, 0.080), 0.080, 0.40, *_bands((0.070, 0.080), 0.080, 4)),
-    _round("pot", (0.078, 0.078), 0.070, 0.90, *_side_handles(0.083, 0.055), size=0.22),
-    _round("bucket", (0.062, 0.076), 0.095, 0.45, *_bands((0.062, 0.076), 0.095, 1)),
+    round_vessel("bowl", (0.050, 0.082), 0.055, 0.45),
+    round_vessel("deep bowl", (0.055, 0.078), 0.075, 0.55),
+    round_vessel("plate", (0.072, 0.100), 0.018, 0.50),
+    round_vessel("basket", (0.070, 0.080), 0.080, 0.40, *_bands((0.070, 0.080), 0.080, 4)),
+    round_vessel("pot", (0.078, 0.078), 0.070, 0.90, *_side_handles(0.083, 0.055), size=0.22),
+    round_vessel("bucket", (0.062, 0.076), 0.095, 0.45, *_bands((0.062, 0.076), 0.095, 1)),
     _rectangular("bin", (0.140, 0.140), 0.080, 0.50),
     _rectangular("tray", (0.190, 0.140), 0.030, 0.45),
     _rectangular("box", (0.160, 0.120), 0.060, 0.35),
@@ -528,8 +528,8 @@ _CONTAINERS_TRAIN = (
 )
 _CONTAINERS_UNSEEN = (
     _pan(),
-    _round("planter", (0.068, 0.086), 0.085, 0.80, *_bands((0.083, 0.086), 0.085, 1)[-1:]),
-    _round("dish", (0.085, 0.085), 0.045, 0.60),
+    round_vessel("planter", (0.068, 0.086), 0.085, 0.80, *_bands((0.083, 0.086), 0.085, 1)[-1:]),
+    round_vessel("dish", (0.085, 0.085), 0.045, 0.60),
     _rectangular(
         "drawer box", (0.150, 0.150), 0.050, 0.45, Shape("box", (0.002, 0.02, 0.008), (0.082, 0, 0.03), colour=_DARK)
     ),

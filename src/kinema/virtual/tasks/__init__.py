@@ -17,6 +17,7 @@ from kinema.virtual.scripting import NewScript
 from kinema.virtual.tasks import (
     open_drawer,
     pick_and_place,
+    push_shape,
     rotate_object,
     stack_cups,
     sweep,
@@ -30,7 +31,7 @@ class Task:
     """draw    what a scenario holds beyond split, seed and background, as arguments of `Scenario`
     judge   prepares the judgement of an episode's moments
     script  an attempt of the scripted expert
-    done    says in words what success was
+    done    says in words what success was; may name what the judgement found
     """
 
     name: str
@@ -91,6 +92,13 @@ TASKS: dict[str, Task] = {
             sweep.judge,
             sweep.Sweep,
             "a particle within 50 mm of the star, let go and at rest",
+        ),
+        Task(
+            "push_shape",
+            push_shape.draw,
+            push_shape.judge,
+            push_shape.PushShape,
+            "{iou:.0%} of shape and goal is common, {rotation:.0f} degrees are left, best of {attempts} attempts",
         ),
     )
 }
