@@ -17,7 +17,7 @@ CELL = 0.026  # [m]
 HEIGHT = 0.030  # [m]
 
 _MASS = 0.006  # [kg] a cell
-_FINE = 5  # samples along a cell
+_FINE = 13  # samples along a cell
 
 _FIGURES = {
     "C": ("####", "#...", "#...", "####"),
@@ -57,7 +57,7 @@ class Figure:
     def covers(self, points: Array) -> Array:
         """(m,) which of the points (m, 2) [m] lie in it."""
         inside = np.abs(points[:, None] - self.cells) <= CELL / 2 + 1e-9
-        return inside.all(axis=2).any(axis=1)
+        return np.asarray(inside.all(axis=2).any(axis=1))
 
     def off(self, turn: float) -> float:
         """What is left of a turn [rad] where the shape looks the same in other yaws."""
@@ -87,11 +87,10 @@ def kind(name: str) -> ObjectKind:
     """A shape as a thing that stands on the table: a box for each row of cells that touch."""
     figure = FIGURES[name]
     shapes = []
-    for y, group in groupby(
-        sorted(map(tuple, figure.cells), key=lambda cell: (cell[1], cell[0])), lambda cell: cell[1]
-    ):
+    rows = groupby(sorted((y, x) for x, y in figure.cells.tolist()), key=lambda cell: cell[0])
+    for y, row in rows:
         runs: list[list[float]] = []
-        for x, _ in group:
+        for _, x in row:
             if runs and x - runs[-1][1] < 1.5 * CELL:
                 runs[-1][1] = x
             else:

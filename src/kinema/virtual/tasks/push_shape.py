@@ -96,9 +96,8 @@ def judge(scenario: Scenario) -> Judge:
                 best, left = max((best, left), found)
         detail = {"iou": best, "rotation": math.degrees(left), "attempts": attempts, "held": held_now}
         if best < GOOD:
-            missing = (
-                f"of shape and goal {100 * best:.0f} % is common after {attempts} attempts, wanted are {100 * GOOD:.0f}"
-            )
+            common = f"of shape and goal {best:.0%} is common after {attempts} attempts"
+            missing = f"{common}, wanted are {GOOD:.0%}"
         elif not still:
             missing = "the shape is still pushed"
         else:
@@ -135,9 +134,8 @@ class PushShape:
         """The pusher's middle at a place, its plate across `ahead`."""
         yaw = math.atan2(ahead[1], ahead[0]) + math.pi / 2
         at = np.array([*place, self._depth + _OFF])
-        return min(
-            (top_down(at, yaw + flip) for flip in (0.0, math.pi)), key=lambda tool: distance(tool, self._rest)[1]
-        )
+        tools = [top_down(at, yaw + flip) for flip in (0.0, math.pi)]
+        return min(tools, key=lambda tool: distance(tool, self._rest)[1])
 
     def _planned(self, position: Array, heading: float) -> list[Pose]:
         """The pusher from where it comes down to where it lets go."""
@@ -165,9 +163,8 @@ class PushShape:
             after = pivot + _turned(position - pivot, turn)
             left = _turned(self._goal - after, -self._goal_heading)
             outside = max(0.0, 0.34 - math.hypot(*contact), math.hypot(*contact) - 0.60)
-            ways.append(
-                (float(np.abs(left).sum() + np.abs(left).min()) + 5 * outside, side, radius, contact, ahead, pivot)
-            )
+            cost = float(np.abs(left).sum() + np.abs(left).min()) + 5 * outside
+            ways.append((cost, side, radius, contact, ahead, pivot))
         _, _, _, contact, ahead, pivot = min(ways, key=lambda way: way[:3])
         first = self._tool(contact, ahead)
         steps = max(2, math.ceil(abs(turn) / _STEP))

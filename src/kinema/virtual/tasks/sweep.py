@@ -108,12 +108,8 @@ class Sweep:
         sway = rng.normal(0.0, 1.0, 3) * style.waypoint_spread
         self._aim = aside(style, rng)
         places = {name: truth.poses[name].position[:2] for name in self._particles}
-        ranked = sorted(
-            places,
-            key=lambda name: (
-                -min(_free(places[name], self._star, stand), 0.03) + 0.1 * math.dist(places[name], self._star)
-            ),
-        )
+        room = {name: min(_free(at, self._star, stand), 0.03) for name, at in places.items()}
+        ranked = sorted(places, key=lambda name: 0.1 * math.dist(places[name], self._star) - room[name])
         particle = places[ranked[attempt % len(ranked)]]
         self._ahead = (self._star - particle) / max(math.dist(self._star, particle), 1e-9)
         size = max(bodies[ranked[0]]["size"][:2])
