@@ -57,7 +57,7 @@ class Figure:
     def covers(self, points: Array) -> Array:
         """(m,) which of the points (m, 2) [m] lie in it."""
         inside = np.abs(points[:, None] - self.cells) <= CELL / 2 + 1e-9
-        return np.asarray(inside.all(axis=2).any(axis=1))
+        return np.asarray(np.any(np.all(inside, axis=2), axis=1))
 
     def off(self, turn: float) -> float:
         """What is left of a turn [rad] where the shape looks the same in other yaws."""

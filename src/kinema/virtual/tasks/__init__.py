@@ -19,6 +19,7 @@ from kinema.virtual.tasks import (
     pick_and_place,
     push_shape,
     rotate_object,
+    scoop,
     stack_cups,
     sweep,
     sweets_to_cup,
@@ -99,6 +100,13 @@ TASKS: dict[str, Task] = {
             push_shape.judge,
             push_shape.PushShape,
             "{iou:.0%} of shape and goal is common, {rotation:.0f} degrees are left, best of {attempts} attempts",
+        ),
+        Task(
+            "scoop",
+            scoop.draw,
+            scoop.judge,
+            scoop.Scoop,
+            "in the bowl that was empty, let go and at rest: {inside} particles",
         ),
     )
 }
