@@ -36,13 +36,13 @@ def draw(rng: layout.Rng, pool: Pool) -> dict[str, Any]:
     rooms = [(_BOWLS, _ROOM), (_BOWLS, _ROOM), *((layout.CLUTTER, objects.OBJECTS[kind].radius) for kind in kinds)]
     full_at, empty_at, *others = layout.spread(rng, rooms)
     bowls = []
-    for colour, at in zip(layout.drawn(rng, pool.colours, 2), (full_at, empty_at), strict=True):
+    colour_of_grains, *colours = layout.drawn(rng, pool.colours, 3)
+    for colour, at in zip(colours, (full_at, empty_at), strict=True):
         kind = layout.drawn(rng, pool.side(catalogue.TO_SCOOP), 1)[0]
         shade = objects.COLOURS[colour]
         bowls.append(Placed(f"{colour}_bowl", kind, shade, shade, at, float(rng.uniform(-math.pi, math.pi))))
     grain = layout.drawn(rng, pool.side(catalogue.GRAINS), 1)[0]
-    colour = layout.drawn(rng, pool.colours, 1)[0]
-    shade, turn = objects.COLOURS[colour], float(rng.uniform(-math.pi, math.pi))
+    shade, turn = objects.COLOURS[colour_of_grains], float(rng.uniform(-math.pi, math.pi))
     bowl = catalogue.THINGS[bowls[0].kind]
     assert isinstance(bowl, ContainerKind)
     spots = [(0.0, 0.0, 0.0), *((_RING, k * math.pi / 3, 0.0) for k in range(6))]
@@ -53,7 +53,7 @@ def draw(rng: layout.Rng, pool: Pool) -> dict[str, Any]:
         particles.append(Placed(f"{grain}_{i}", grain, shade, shade, at, 0.0, height=bowl.floor + above + 0.001))
     full, empty = (bowl.name.replace("_", " ") for bowl in bowls)
     return {
-        "text": f"scoop {colour} {grain}s from the {full} into the {empty}",
+        "text": f"scoop {colour_of_grains} {grain}s from the {full} into the {empty}",
         "target": bowls[0],
         "container": bowls[1],
         "distractors": tuple(layout.place(rng, kind, pool, at) for kind, at in zip(kinds, others, strict=True)),
