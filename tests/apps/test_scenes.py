@@ -230,6 +230,13 @@ def test_scenes_of_demonstrations_and_evaluations_are_refused(tmp_path, capsys):
     assert "allowed: 3000000 on" in capsys.readouterr().err
 
 
+def test_a_task_without_captions_is_refused(tmp_path, capsys):
+    assert cli.main(["scenes", "--out", str(tmp_path), "--scenes", "1", "--task", "sweep"]) == 2
+    assert "task sweep has no captions; allowed: pick_and_place, open_drawer" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 def test_how_a_thing_lies_is_the_same_from_either_end_and_nothing_for_round_ones():
     way = np.array([math.cos(0.4), math.sin(0.4), 0.0])
     np.testing.assert_allclose(app._turn(way), [math.cos(0.8), math.sin(0.8)])
