@@ -20,7 +20,7 @@ from kinema import cell_file
 from kinema.apps.demonstrations import produce
 from kinema.apps.lockstep_recording import Recipe
 from kinema.virtual.cameras import DEFAULT_SIZE
-from kinema.virtual.tasks import TASKS
+from kinema.virtual.tasks import SHIPPED
 
 
 def _cpu() -> float:
@@ -60,7 +60,7 @@ def main() -> None:
     table = Table()
     for column in ("task", "processes", "good/seeds", "recorded [s]", "wall [s]", "CPU [s]", "MB"):
         table.add_column(column, justify="left" if column == "task" else "right")
-    for task in TASKS:
+    for task in SHIPPED:
         with tempfile.TemporaryDirectory() as out:
             table.add_row(*_row(task, arguments.episodes, len(os.sched_getaffinity(0)), Path(out)))
     Console(width=100).print(table)

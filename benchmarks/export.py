@@ -25,14 +25,14 @@ from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.reader import find
 from kinema.episodes.shards import Shards
 from kinema.errors import KinemaError
-from kinema.virtual.tasks import TASKS
+from kinema.virtual.tasks import SHIPPED
 
 _EACH = 2
 _SMALLER = (192, 144)
 
 
 def _demonstrations(out: Path) -> None:
-    for task in TASKS:
+    for task in SHIPPED:
         recipe = Recipe(task, "train", out, cell_file.VIRTUAL, (320, 240), 90)
         good = (recorded for seed in itertools.count() if (recorded := record(recipe, seed)).folder)
         if len(list(itertools.islice(good, _EACH))) < _EACH:

@@ -30,7 +30,7 @@ from kinema.virtual.cameras import TAG_DICTIONARY
 from kinema.virtual.hand import Hand
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.renderer import CellRenderer
-from kinema.virtual.tasks import TASKS
+from kinema.virtual.tasks import SHIPPED
 
 SIZES = ((320, 240), (640, 480))
 HIDDEN = ("nothing", "left tag", "right tag")
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=2, help="of each task")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    sessions = [session(task, seed) for task in TASKS for seed in range(arguments.sessions)]
+    sessions = [session(task, seed) for task in SHIPPED for seed in range(arguments.sessions)]
     table = Table()
     for column in ("image", "hidden", "images", "valid", "RMS mm", "p99 mm", "max mm", "CPU ms/image"):
         table.add_column(column, justify="right")

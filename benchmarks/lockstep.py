@@ -15,7 +15,7 @@ from rich.table import Table
 
 from kinema import cell_file
 from kinema.apps.lockstep import LATENCY, Batch, run_batch
-from kinema.virtual.tasks import TASKS
+from kinema.virtual.tasks import SHIPPED
 
 
 def _row(task: str, render: bool, jobs: int, episodes: int) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def main() -> None:
     for column in ("task", "images", "processes", "episodes/min", "real-time factor", "s/episode", "succeeded"):
         table.add_column(column, justify="left" if column in ("task", "images") else "right")
     cores = len(os.sched_getaffinity(0))
-    for task in TASKS:
+    for task in SHIPPED:
         for render in (False, True):
             for jobs in sorted({1, cores}):
                 table.add_row(*_row(task, render, jobs, arguments.episodes))

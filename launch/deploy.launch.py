@@ -35,7 +35,7 @@ ARGUMENTS = (
     DeclareLaunchArgument("robot", default_value="virtual_ur5e", description="a robot that the cell file allows"),
     CELL,
     CALIBRATION_OVERRIDE,
-    DeclareLaunchArgument("task", default_value="pick_and_place", description="pick_and_place or open_drawer"),
+    DeclareLaunchArgument("task", default_value="pick_and_place", description="one of docs/tasks.md"),
     DeclareLaunchArgument("episodes", default_value="3", description="how many; 0: stay up for an operator"),
     DeclareLaunchArgument("seed", default_value="0", description="of the first episode's scenario; the next adds one"),
     split_argument("which objects and backgrounds are drawn"),

@@ -39,7 +39,7 @@ ARGUMENTS = (
     DeclareLaunchArgument("cue", default_value="beep", choices=["off", "beep", "spoken"], description="tells of it"),
     *SHOWN,
     DeclareLaunchArgument("episodes", default_value="0", description="virtual: how many good ones; 0: stay up"),
-    DeclareLaunchArgument("scenario", default_value="pick_and_place", description="virtual: that or open_drawer"),
+    DeclareLaunchArgument("scenario", default_value="pick_and_place", description="virtual: a task of docs/tasks.md"),
     split_argument("virtual: which objects and backgrounds are drawn"),
     DeclareLaunchArgument("seed", default_value="0", description="virtual: of the first scenario; the next adds one"),
 )

@@ -1,5 +1,6 @@
 """Evaluation: the same scenarios for everybody, resumable to the line, and tables that say what stands in the lines."""
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from kinema import cell_file
-from kinema.apps import cli, evaluate_table, trials
+from kinema.apps import cli, evaluate_rollouts, evaluate_table, trials
 from kinema.apps.lockstep import run_episode
 from kinema.apps.lockstep_recording import SEEDS
 from kinema.apps.rollouts import Altered, Player
@@ -91,6 +92,13 @@ def test_no_scenario_was_ever_demonstrated_and_those_to_choose_by_are_not_those_
         assert min(scene.seed for scene in scenes) >= SEEDS
         assert len(set(scenes)) == 300 and {trials.purpose(scene) for scene in scenes} == {purpose}
     assert not set(lists["report"]) & set(lists["choose"])
+
+
+def test_a_policy_is_evaluated_in_what_the_shipped_ones_have_learned_unless_asked_otherwise() -> None:
+    parser = argparse.ArgumentParser()
+    evaluate_rollouts.configure(parser)
+    assert parser.parse_args(["models/NAME"]).task == ["pick_and_place", "open_drawer"]
+    assert parser.parse_args(["demonstrator", "--task", "scoop", "sweep"]).task == ["scoop", "sweep"]
 
 
 def test_a_part_of_the_scenarios_is_of_every_list() -> None:

@@ -23,9 +23,9 @@ from kinema.policies import checkpoint, look_file
 from kinema.robots import GRIPPER
 from kinema.training import scenes
 from kinema.virtual import objects, scenario
-from kinema.virtual.demonstrators import PULLED
 from kinema.virtual.handheld import HandheldWorld
 from kinema.virtual.renderer import CellRenderer
+from kinema.virtual.tasks.open_drawer import PULLED
 from kinema.virtual.world import World
 
 torch.set_num_threads(1)
@@ -228,6 +228,13 @@ def test_things_lie_in_their_goal_in_some_pictures():
 def test_scenes_of_demonstrations_and_evaluations_are_refused(tmp_path, capsys):
     assert cli.main(["scenes", "--out", str(tmp_path), "--scenes", "1", "--seed", "2000000"]) == 2
     assert "allowed: 3000000 on" in capsys.readouterr().err
+
+
+def test_a_task_without_captions_is_refused(tmp_path, capsys):
+    assert cli.main(["scenes", "--out", str(tmp_path), "--scenes", "1", "--task", "sweep"]) == 2
+    assert "task sweep has no captions; allowed: pick_and_place, open_drawer" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_how_a_thing_lies_is_the_same_from_either_end_and_nothing_for_round_ones():

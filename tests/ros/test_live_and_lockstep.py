@@ -13,7 +13,7 @@ from kinema import paths
 from kinema.apps.lockstep_recording import Recipe, record
 from kinema.episodes.aligned import align_episode
 from kinema.episodes.reader import Episode
-from kinema.virtual.tasks import TASKS
+from kinema.virtual.tasks import SHIPPED
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -47,7 +47,7 @@ def difference(live: Episode, lockstep: Episode) -> Difference:
     return Difference(*min(map(gaps, _SHIFTS)), abs(lengths[0] - lengths[1]))
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", SHIPPED)
 def test_what_is_recorded_live_equals_what_lockstep_records(launch, tmp_path, task):
     root = tmp_path / "live"
     stack = launch(

@@ -12,8 +12,10 @@ from kinema.control.settings import Limits
 from kinema.geometry import Array, Pose, distance
 from kinema.policies.assembly import committed_steps
 from kinema.robots import GRIPPER
-from kinema.virtual import demonstrators, scenario
-from kinema.virtual.demonstrators import DT, EXECUTABLE, HUMAN, STEPS, Demonstrator, Reference, Stage, Style, Until
+from kinema.virtual import scenario, scripting, tasks
+from kinema.virtual.demonstrators import EXECUTABLE, STEPS, Demonstrator
+from kinema.virtual.scripting import DT, HUMAN, Reference, Stage, Style, Until
+from kinema.virtual.tasks.pick_and_place import PickAndPlace
 from kinema.virtual.world import World
 
 HOME = Pose(np.array([0.41, 0.13, 0.30]), np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]))
@@ -118,7 +120,7 @@ def test_the_reference_arrives_without_exceeding_its_speed(goals: list[tuple[flo
     stages.append(Stage("end", stages[-1].T_base_tcp, 0.04, Until.NEVER))
     reference = Reference.at_rest(Pose.identity(), 0.085)
     for _ in range(900):
-        before, reference = reference, demonstrators._advance(reference, stages, style, DT)
+        before, reference = reference, scripting.advance(reference, stages, style, DT)
         gap, angle = distance(before.T_base_tcp, reference.T_base_tcp)
         assert gap <= 1.001 * style.speed * DT and angle <= 1.6 * style.turn * DT
         assert np.linalg.norm(reference.twist[:3] - before.twist[:3]) <= 4.0 * DT
@@ -197,7 +199,7 @@ def test_grasps_fit_the_jaw_and_keep_the_fingers_off_the_table(split: str) -> No
     for seed in range(12):
         world = World(scenario.draw("pick_and_place", split, seed), "virtual_ur5e")
         truth = world.truth()
-        script = demonstrators.PickAndPlace(HOME, truth, HOME, Style(), np.random.default_rng(0), 0)
+        script = PickAndPlace(HOME, truth, HOME, Style(), np.random.default_rng(0), 0)
         stages = {stage.name: stage for stage in script.stages(truth)}
         take = stages["descend"]
         assert take.T_base_tcp.position[2] - GRIPPER.tip > 0.003
@@ -210,7 +212,7 @@ def test_a_person_comes_in_aside_and_mends_that_before_the_grasp(world: World) -
     sides: dict[str, list[float]] = {"first": [], "near": []}
     for seed in range(30):
         straight, aside = (
-            demonstrators.SCRIPTS[task](HOME, truth, HOME, style, np.random.default_rng(seed), 0).stages(truth)
+            tasks.task(task).script(HOME, truth, HOME, style, np.random.default_rng(seed), 0).stages(truth)
             for style in (Style(), Style(aim_spread=(0.018, 0.15)))
         )
         names = [stage.name for stage in aside]

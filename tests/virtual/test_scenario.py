@@ -13,7 +13,7 @@ import pytest
 from kinema import robots
 from kinema.errors import ConfigError
 from kinema.geometry import Pose
-from kinema.virtual import objects, scenario
+from kinema.virtual import layout, objects, scenario
 
 SEEDS = range(120)
 SPLITS = tuple(objects.SPLITS)
@@ -77,7 +77,7 @@ def test_nothing_overlaps_and_the_open_jaw_fits_around_the_target(split: str) ->
         for a, b in itertools.combinations(s.movable, 2):
             radii = [(objects.OBJECTS | objects.CONTAINERS)[p.kind].radius for p in (a, b)]
             if a is s.target:
-                radii[0] = max(radii[0], scenario.GRIPPER_ROOM)
+                radii[0] = max(radii[0], layout.GRIPPER_ROOM)
             assert math.dist(a.position, b.position) > sum(radii)
 
 

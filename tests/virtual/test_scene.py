@@ -1,5 +1,7 @@
 """The scene as a model: complete, things held by friction, tags readable, the handheld gripper led by a hand."""
 
+import dataclasses
+
 import cv2
 import mujoco
 import numpy as np
@@ -106,7 +108,7 @@ def test_every_kind_weighs_what_the_catalogue_says_and_fits_the_jaw() -> None:
     for kind in objects.OBJECTS.values():
         s = scenario.draw("pick_and_place", "train", 0)
         placed = scenario.Placed("it", kind.name, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), (0.4, 0.0), 0.0)
-        model = scene.build(scenario.replace(s, target=placed, container=None, distractors=()), None, handheld=True)
+        model = scene.build(dataclasses.replace(s, target=placed, container=None, distractors=()), None, handheld=True)
         assert model.body("it").mass[0] == pytest.approx(kind.mass, rel=1e-3)
         assert kind.grasps
         for grasp in kind.grasps:

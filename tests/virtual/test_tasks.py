@@ -10,6 +10,8 @@ import pytest
 from kinema.errors import ConfigError
 from kinema.interfaces import CommandKind
 from kinema.virtual import objects, scenario, tasks
+from kinema.virtual.facts import facts
+from kinema.virtual.judging import REST
 from kinema.virtual.world import World
 
 Drive = Callable[[World], Any]
@@ -39,7 +41,7 @@ def _carry(driver: Any) -> tuple[np.ndarray, np.ndarray]:
     return rotation, low
 
 
-@pytest.mark.parametrize("task", list(tasks.TASKS))
+@pytest.mark.parametrize("task", ["pick_and_place", "open_drawer"])
 def test_doing_nothing_is_no_success(task: str) -> None:
     world = _world(task)
     for _ in range(1200):
@@ -78,8 +80,8 @@ def test_a_thing_is_held_by_friction_and_counts_only_when_released_and_at_rest(
         if world.k == released + 400:
             driver.go(rotation, low + np.array([0, 0, 0.15]), 0.8)
     assert world.outcome().success, world.outcome().text
-    assert (world.k - released) * world.period >= tasks.REST
-    assert world.outcome().detail["rested"] >= tasks.REST
+    assert (world.k - released) * world.period >= REST
+    assert world.outcome().detail["rested"] >= REST
 
 
 def test_a_thing_dropped_beside_the_container_falls_and_is_no_success(drive: Drive) -> None:
@@ -129,19 +131,19 @@ def test_a_drawer_counts_when_it_is_over_half_open_and_let_go(robot: str, drawer
 
 def test_facts_hold_what_a_scripted_expert_needs() -> None:
     for split in objects.SPLITS:
-        facts = tasks.facts(scenario.draw("pick_and_place", split, 3))
-        bodies = facts["bodies"]
-        assert bodies[facts["target"]]["role"] == "object"
-        assert bodies[facts["target"]]["grasps"]
-        vessel = bodies[facts["container"]]
+        known = facts(scenario.draw("pick_and_place", split, 3))
+        bodies = known["bodies"]
+        assert bodies[known["target"]]["role"] == "object"
+        assert bodies[known["target"]]["grasps"]
+        vessel = bodies[known["container"]]
         assert vessel["role"] == "container"
         assert 0 < vessel["floor"] < vessel["rim"]
         assert sum(body["role"] == "distractor" for body in bodies.values()) >= 3
-        drawer = tasks.facts(scenario.draw("open_drawer", split, 3))["drawer"]
+        drawer = facts(scenario.draw("open_drawer", split, 3))["drawer"]
         assert np.linalg.norm(drawer["axis"]) == pytest.approx(1.0)
         assert drawer["travel"] > 0
 
 
 def test_an_unknown_task_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"'stack_cups'.*pick_and_place, open_drawer"):
-        tasks.task("stack_cups")
+    with pytest.raises(ConfigError, match=r"'juggle'.*pick_and_place, open_drawer"):
+        tasks.task("juggle")

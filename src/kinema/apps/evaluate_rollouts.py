@@ -18,7 +18,7 @@ from kinema.apps.rollouts import Player, play
 from kinema.apps.trials import LISTS, PURPOSES, Setting
 from kinema.control.messages import Mode
 from kinema.control.settings import Execution
-from kinema.virtual.tasks import TASKS
+from kinema.virtual.tasks import SHIPPED, TASKS
 from kinema.workers import on_all_cores
 
 
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--like", default="", metavar="FOLDER", help="random moves like what this checkpoint learned from"
     )
     parser.add_argument("--inference", default="", help="as single, few:4, paper; default: the checkpoint's first")
-    parser.add_argument("--task", nargs="+", default=list(TASKS), choices=TASKS, help="default: all")
+    parser.add_argument("--task", nargs="+", default=list(SHIPPED), choices=TASKS, help="default: %(default)s")
     parser.add_argument("--list", nargs="+", default=list(LISTS), choices=LISTS, help="default: all")
     parser.add_argument("--scenarios", type=positive, default=100, help="of each list and task, default %(default)s")
     parser.add_argument("--purpose", default="report", choices=PURPOSES, help="other scenarios to choose settings by")

@@ -36,7 +36,7 @@ from kinema.perception.align import IMAGE_HORIZON, AlignmentError, StampedBuffer
 from kinema.policies.assembly import Assembler, Request
 from kinema.topics import topic
 from kinema.training.success import success_rate
-from kinema.virtual import cameras, noise, scenario
+from kinema.virtual import cameras, goal, noise, scenario
 from kinema.virtual.demonstrators import Demonstrator
 from kinema.virtual.objects import SPLITS
 from kinema.virtual.tasks import TASKS
@@ -116,7 +116,8 @@ class _Episode:
         self.world, self._policy, self._eyes = world, policy, eyes
         self._latency_ns = to_ns(latency)
         self._controller = Controller(world.arm, cell.control, cell.arm.command_kind)
-        self._assembler = Assembler(policy.spec if eyes else replace(policy.spec, cameras=policy.spec.cameras[:1]))
+        spec = policy.spec if eyes else replace(policy.spec, cameras=policy.spec.cameras[:1])
+        self._assembler = Assembler(spec, goal.image(world.scenario, spec.image_size) if spec.goal_image else None)
         self._moments: StampedBuffer[tuple[int, Array]] = StampedBuffer("the world", IMAGE_HORIZON)  # frame, snapshot
         if eyes is not None:
             self._draw = functools.lru_cache(maxsize=2 * len(policy.spec.cameras))(self._draw_afresh)

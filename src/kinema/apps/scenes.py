@@ -34,16 +34,19 @@ from kinema.training import scenes
 from kinema.training.scenes import Scenes
 from kinema.virtual import cameras, noise, objects, scenario, scene
 from kinema.virtual.board_samples import joints
-from kinema.virtual.demonstrators import PALM, PULLED, taken
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 from kinema.virtual.objects import Background
 from kinema.virtual.renderer import CellRenderer
 from kinema.virtual.scenario import Placed, Scenario
+from kinema.virtual.scripting import PALM
 from kinema.virtual.tasks import TASKS
+from kinema.virtual.tasks.open_drawer import PULLED, taken
 from kinema.virtual.world import World
 from kinema.workers import on_all_cores
 
 FIRST_SEED = 3_000_000  # demonstrations and evaluation have others
+
+CAPTIONED = ("pick_and_place", "open_drawer")  # tasks of whose scenes `_captions` knows what can be said
 
 _RENDERED = (256, 192)  # [px], then scaled
 _UNSHOWN = 0.3  # [-] of the scenes whose things no demonstration shows
@@ -334,6 +337,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--task", nargs="+", default=list(CAPTIONED), choices=TASKS, help="default: all with captions")
     parser.add_argument("--scenes", type=positive, default=2000, help="of each task, default %(default)s")
     parser.add_argument("--seed", type=int, default=FIRST_SEED, help="the first scene's, default %(default)s")
     parser.add_argument("--views", type=positive, default=6, help="of each scene, default %(default)s")
@@ -349,8 +353,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"seed {arguments.seed} may be a demonstration's or an evaluation's; allowed: {FIRST_SEED} on"
         )
+    if silent := [task for task in arguments.task if task not in CAPTIONED]:
+        raise ConfigError(f"task {', '.join(silent)} has no captions; allowed: {', '.join(CAPTIONED)}")
     seeds = range(arguments.seed, arguments.seed + arguments.scenes)
-    wanted = [(task, seed, arguments.views, arguments.size) for task in TASKS for seed in seeds]
+    wanted = [(task, seed, arguments.views, arguments.size) for task in arguments.task for seed in seeds]
     shots: list[_Shot] = []
     columns = (TextColumn("scenes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -360,7 +366,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress.advance(bar)
     about = {
         "seeds": [seeds.start, seeds.stop],
-        "tasks": list(TASKS),
+        "tasks": arguments.task,
         "views": arguments.views,
         "size": list(arguments.size),
         "cameras": list(CAMERAS),

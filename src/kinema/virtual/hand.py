@@ -25,9 +25,10 @@ from kinema.chunk import ActionChunk, Observation, Truth
 from kinema.geometry import Array, Pose, distance, interpolate, pose_error, so3_exp
 from kinema.interfaces import ForceSample
 from kinema.robots import GRIPPER
-from kinema.virtual.demonstrators import HUMAN, Demonstrator, Style
+from kinema.virtual.demonstrators import Demonstrator
 from kinema.virtual.ground_truth import Outcome
 from kinema.virtual.handheld import T_BASE_TCP_START
+from kinema.virtual.scripting import HUMAN, Style
 
 Goal = tuple[Pose, float]  # T_base_tcp and the opening [m] that the hand squeezes towards
 

@@ -75,6 +75,7 @@ class ObjectKind:
     symmetry  in how many yaws about z it looks the same; 0: any
     rolls     needs rolling friction to come to rest
     colour    its natural colour, or None: takes one of the palette, which then is part of its name
+    firm      so light that the pads' rubber would swallow it: its own contacts decide
     """
 
     name: str
@@ -85,6 +86,7 @@ class ObjectKind:
     symmetry: int = 0
     rolls: bool = False
     colour: Rgb | None = None
+    firm: bool = False
 
     @property
     def radius(self) -> float:
@@ -94,7 +96,10 @@ class ObjectKind:
 
 @dataclass(frozen=True, slots=True)
 class ContainerKind:
-    """Something to put things into: `opening` full inner extents at the rim, `floor` and `rim` heights, all [m]."""
+    """Something to put things into: `opening` full inner extents at the rim, `floor` and `rim` heights, all [m].
+
+    `grasps` of those that are themselves taken.
+    """
 
     name: str
     shapes: tuple[Shape, ...]
@@ -104,6 +109,7 @@ class ContainerKind:
     opening: tuple[float, float]
     floor: float
     rim: float
+    grasps: tuple[Grasp, ...] = ()
 
     @property
     def radius(self) -> float:
@@ -170,7 +176,7 @@ def _box(name: str, size: Vector, mass: float, **more: object) -> ObjectKind:
     return replace(kind, **more)  # type: ignore[arg-type]
 
 
-def _upright(
+def upright(
     name: str, parts: tuple[tuple[float, float, float], ...], mass: float, grasp: tuple[float, float]
 ) -> ObjectKind:
     """A stack of cylinders (radius, from z, to z) under one lathed skin; `grasp` holds height and width [m]."""
@@ -204,7 +210,7 @@ _STEM: Rgb = (0.36, 0.25, 0.13)
 
 
 def _can() -> ObjectKind:
-    kind = _upright("can", ((0.031, 0.0, 0.095),), 0.20, (0.055, 0.062))
+    kind = upright("can", ((0.031, 0.0, 0.095),), 0.20, (0.055, 0.062))
     ends = tuple(Shape("cylinder", (0.0295, 0.001), (0, 0, z), colour=_METAL, solid=False) for z in (0.0005, 0.0955))
     band = Shape("cylinder", (0.0314, 0.014), (0, 0, 0.052), colour=(0.95, 0.94, 0.90), solid=False)
     return replace(kind, shapes=(*kind.shapes, *ends, band))
@@ -224,7 +230,7 @@ def _mug() -> ObjectKind:
 
 
 def _bottle() -> ObjectKind:
-    kind = _upright(
+    kind = upright(
         "bottle",
         ((0.029, 0.0, 0.092), (0.022, 0.092, 0.104), (0.0125, 0.104, 0.126)),
         0.16,
@@ -236,7 +242,7 @@ def _bottle() -> ObjectKind:
 
 
 def _cup() -> ObjectKind:
-    kind = _upright("cup", ((0.027, 0.0, 0.03), (0.030, 0.03, 0.06), (0.033, 0.06, 0.09)), 0.07, (0.055, 0.066))
+    kind = upright("cup", ((0.027, 0.0, 0.03), (0.030, 0.03, 0.06), (0.033, 0.06, 0.09)), 0.07, (0.055, 0.066))
     skin = Shape(
         "lathe", solid=False, profile=((0, 0), (0.026, 0), (0.0335, 0.09), (0.0315, 0.09), (0.030, 0.075), (0, 0.075))
     )
@@ -341,7 +347,7 @@ def _pear() -> ObjectKind:
 
 
 def _jar() -> ObjectKind:
-    kind = _upright("jar", ((0.032, 0.0, 0.062), (0.028, 0.062, 0.066), (0.0325, 0.066, 0.082)), 0.20, (0.040, 0.065))
+    kind = upright("jar", ((0.032, 0.0, 0.062), (0.028, 0.062, 0.066), (0.0325, 0.066, 0.082)), 0.20, (0.040, 0.065))
     lid = Shape("cylinder", (0.0328, 0.0085), (0, 0, 0.0742), colour="accent", solid=False)
     label = Shape("cylinder", (0.0323, 0.015), (0, 0, 0.034), colour=(0.95, 0.94, 0.90), solid=False)
     return replace(kind, shapes=(*kind.shapes, lid, label))
@@ -362,7 +368,7 @@ def _die() -> ObjectKind:
 
 def _spool() -> ObjectKind:
     parts = ((0.030, 0.0, 0.008), (0.022, 0.008, 0.052), (0.030, 0.052, 0.060))
-    kind = _upright("spool", parts, 0.07, (0.030, 0.060))
+    kind = upright("spool", parts, 0.07, (0.030, 0.060))
     thread = Shape("cylinder", (0.0235, 0.020), (0, 0, 0.030), colour="accent", solid=False)
     return replace(kind, shapes=(*kind.shapes, thread))
 
@@ -409,7 +415,7 @@ _OBJECTS_UNSEEN = (_duck(), _pear(), _jar(), _die(), _spool(), _corner())
 # ---- containers
 
 
-def _wall_ring(radii: tuple[float, float], low: float, high: float, thickness: float, n: int = 12) -> tuple[Shape, ...]:
+def wall_ring(radii: tuple[float, float], low: float, high: float, thickness: float, n: int = 12) -> tuple[Shape, ...]:
     """A tapered ring of n boxes whose inner faces are at the given radii at `low` and `high`."""
     bottom, top = radii
     tilt = math.atan2(top - bottom, high - low)
@@ -425,7 +431,7 @@ def _wall_ring(radii: tuple[float, float], low: float, high: float, thickness: f
     return tuple(shapes)
 
 
-def _round(
+def round_vessel(
     name: str, radii: tuple[float, float], height: float, mass: float, *extras: Shape, n: int = 12, size: float = 0.0
 ) -> ContainerKind:
     """A round vessel; `radii` are the inner ones at floor and rim."""
@@ -444,7 +450,7 @@ def _round(
         ),
     )
     base = Shape("cylinder", (bottom + wall, floor / 2), (0, 0, floor / 2), visible=False)
-    ring = _wall_ring(radii, floor, height, wall, n)
+    ring = wall_ring(radii, floor, height, wall, n)
     across = max(2 * (max(radii) + wall), size)
     return ContainerKind(
         name, (skin, base, *ring, *extras), (across, across, height), mass, True, (2 * top, 2 * top), floor, height
@@ -505,16 +511,16 @@ def _bands(radii: tuple[float, float], height: float, count: int) -> tuple[Shape
 
 def _pan() -> ContainerKind:
     grip = Shape("capsule", (0.009, 0.050), (0.165, 0, 0.033), (0, _QUARTER, 0), _DARK)
-    return replace(_round("pan", (0.080, 0.092), 0.038, 0.7, grip), size=(0.42, 0.42, 0.042))
+    return replace(round_vessel("pan", (0.080, 0.092), 0.038, 0.7, grip), size=(0.42, 0.42, 0.042))
 
 
 _CONTAINERS_TRAIN = (
-    _round("bowl", (0.050, 0.082), 0.055, 0.45),
-    _round("deep bowl", (0.055, 0.078), 0.075, 0.55),
-    _round("plate", (0.072, 0.100), 0.018, 0.50),
-    _round("basket", (0.070, 0.080), 0.080, 0.40, *_bands((0.070, 0.080), 0.080, 4)),
-    _round("pot", (0.078, 0.078), 0.070, 0.90, *_side_handles(0.083, 0.055), size=0.22),
-    _round("bucket", (0.062, 0.076), 0.095, 0.45, *_bands((0.062, 0.076), 0.095, 1)),
+    round_vessel("bowl", (0.050, 0.082), 0.055, 0.45),
+    round_vessel("deep bowl", (0.055, 0.078), 0.075, 0.55),
+    round_vessel("plate", (0.072, 0.100), 0.018, 0.50),
+    round_vessel("basket", (0.070, 0.080), 0.080, 0.40, *_bands((0.070, 0.080), 0.080, 4)),
+    round_vessel("pot", (0.078, 0.078), 0.070, 0.90, *_side_handles(0.083, 0.055), size=0.22),
+    round_vessel("bucket", (0.062, 0.076), 0.095, 0.45, *_bands((0.062, 0.076), 0.095, 1)),
     _rectangular("bin", (0.140, 0.140), 0.080, 0.50),
     _rectangular("tray", (0.190, 0.140), 0.030, 0.45),
     _rectangular("box", (0.160, 0.120), 0.060, 0.35),
@@ -522,8 +528,8 @@ _CONTAINERS_TRAIN = (
 )
 _CONTAINERS_UNSEEN = (
     _pan(),
-    _round("planter", (0.068, 0.086), 0.085, 0.80, *_bands((0.083, 0.086), 0.085, 1)[-1:]),
-    _round("dish", (0.085, 0.085), 0.045, 0.60),
+    round_vessel("planter", (0.068, 0.086), 0.085, 0.80, *_bands((0.083, 0.086), 0.085, 1)[-1:]),
+    round_vessel("dish", (0.085, 0.085), 0.045, 0.60),
     _rectangular(
         "drawer box", (0.150, 0.150), 0.050, 0.45, Shape("box", (0.002, 0.02, 0.008), (0.082, 0, 0.03), colour=_DARK)
     ),
@@ -619,6 +625,10 @@ class Pool:
     cabinets: tuple[str, ...]
     colours: tuple[str, ...]
     backgrounds: tuple[str, ...]
+
+    def side(self, kinds: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
+        """Of what is seen in training and what is held out that which belongs to this side's objects."""
+        return kinds[self.objects != SEEN.objects]
 
 
 SEEN = Pool(

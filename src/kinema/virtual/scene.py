@@ -19,8 +19,9 @@ from kinema import robots
 from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose
 from kinema.robots import ArmModel, GripperModel
-from kinema.virtual import cameras, objects
-from kinema.virtual.objects import Background, Rgb, Shape
+from kinema.virtual import cameras, catalogue, held, objects
+from kinema.virtual.held import Held
+from kinema.virtual.objects import Background, ObjectKind, Rgb, Shape
 from kinema.virtual.scenario import Placed, Scenario
 
 TIMESTEP = 0.002  # [s]
@@ -34,6 +35,7 @@ _LOOKS = {"contype": "0", "conaffinity": "0", "mass": "0", "group": "1"}
 _HIDDEN = {"group": "3"}
 _FRICTION = "0.8 0.005 0.0005"
 _PAD_FRICTION = "1.1 0.02 0.0005"  # soft rubber on most things
+_FIRM = {"priority": "2", "friction": "1.0 0.02 0.001", "solref": "0.004 1"}
 _HAND = (0.5, 0.010)  # [kg, kg m^2] that hand and forearm add to the gripper
 _HAND_WELD = 0.045  # [s] time constant; yields by about 1.3 kN/m and 3 N m/rad, an arm held firmly
 _PAD_SOFTNESS = 0.02  # [s] contact time constant; a touch of the table then meets rubber of some 0.1 MN/m
@@ -125,16 +127,20 @@ def _shape(root: ET.Element, body: ET.Element, shape: Shape, name: str, colours:
 
 
 def _thing(
-    root: ET.Element, world: ET.Element, placed: Placed, shapes: Sequence[Shape], mass: float, rolls: bool
+    root: ET.Element, world: ET.Element, placed: Placed, shapes: Sequence[Shape], mass: float, rolls: bool, firm: bool
 ) -> None:
     """A free body standing on the table, of even density over its solid shapes."""
-    T = Pose.from_rotvec([*placed.position, 0.0005], [0.0, 0.0, placed.yaw])
+    T = Pose.from_rotvec([*placed.position, placed.height + 0.0005], [0.0, 0.0, placed.yaw])
+    if placed.tilt:
+        T = T @ Pose.from_rotvec(np.zeros(3), [0.0, placed.tilt, 0.0])
     body = _body(world, placed.name, T)
     _add(body, "freejoint", name=placed.name)
     density = mass / sum(shape.volume for shape in shapes if shape.solid)
     solid = {"density": _text(density), "friction": _FRICTION, "condim": "4"} | _ENVIRONMENT
     if rolls:
         solid |= {"condim": "6", "friction": "0.8 0.005 0.001"}
+    if firm:
+        solid |= _FIRM
     colours = {"main": placed.colour, "accent": placed.accent}
     for i, shape in enumerate(shapes):
         _shape(root, body, shape, f"{placed.name}_{i}", colours, **solid)
@@ -317,6 +323,35 @@ def _gripper(root: ET.Element, flange: ET.Element, gripper: GripperModel, payloa
     _add(sensors, "frameangacc", name="gripper_spin", objtype="site", objname="gripper_com")
 
 
+def _held(root: ET.Element, flange: ET.Element, held: Held, weightless: bool) -> None:
+    """A tool bolted to the gripper, its shaft between the fingers; it meets what the gripper meets."""
+    tool = _body(flange, "tool", robots.GRIPPER.T_flange_tcp, **({"gravcomp": "1"} if weightless else {}))
+    shapes = [shape for part in held.parts.values() for shape in part]
+    density = held.mass / sum(shape.volume for shape in shapes)
+    for i, shape in enumerate(shapes):
+        solid = {"density": _text(density), "friction": _FRICTION, "condim": "4"} | _ROBOT
+        _shape(root, tool, shape, f"tool_{i}", {}, **solid)
+
+
+def _star(root: ET.Element, world: ET.Element, mark: Placed) -> None:
+    """A star of five points, painted on the table."""
+    asset = root.find("asset")
+    assert asset is not None
+    angles = np.arange(10) * math.pi / 5
+    radii = np.where(np.arange(10) % 2, 0.011, 0.028)
+    rim = np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+    vertices = np.vstack([np.c_[rim, np.zeros(10)], np.c_[rim, np.full(10, 0.0008)], [[0, 0, 0], [0, 0, 0.0008]]])
+    faces = []
+    for i in range(10):
+        j = (i + 1) % 10
+        faces += [(i, j, 10 + j), (i, 10 + j, 10 + i), (20, j, i), (21, 10 + i, 10 + j)]
+    text = " ".join(map(str, np.ravel(faces)))
+    _add(asset, "mesh", name=mark.name, vertex=vertices, face=text, inertia="shell")
+    turn = Pose.from_rotvec([*mark.position, 0.0], [0.0, 0.0, mark.yaw])
+    body = _body(world, mark.name, turn)
+    _add(body, "geom", type="mesh", mesh=mark.name, rgba=_rgba(mark.colour), **_LOOKS)
+
+
 def _tag(finger: ET.Element, gripper: GripperModel, tag: cameras.FingerTag) -> None:
     """The plate with its tag on a bracket; the texture covers the plate's face."""
     T = gripper.T_flange_tcp @ tag.T_tcp_tag(0.0)
@@ -495,15 +530,18 @@ def mjcf(
             T = camera.T_mount_camera if parent is world else robots.GRIPPER.T_flange_tcp @ camera.T_mount_camera
             looking = T.rotation @ np.diag([1.0, -1.0, -1.0])  # MuJoCo's cameras look along -z
             _add(parent, "camera", name=camera.name, pos=T.position, quat=_wxyz(looking), fovy="45")
+    flange = _find(world, "flange")
+    if scenario.tool and flange is not None:
+        _held(root, flange, held.tool(scenario.tool), handheld)
+    if scenario.mark is not None:
+        _star(root, world, scenario.mark)
     if scenario.cabinet is not None:
         _cabinet(root, world, scenario.cabinet)
     for placed in scenario.movable:
-        if placed.kind in objects.OBJECTS:
-            kind = objects.OBJECTS[placed.kind]
-            _thing(root, world, placed, kind.shapes, kind.mass, kind.rolls)
-        else:
-            vessel = objects.CONTAINERS[placed.kind]
-            _thing(root, world, placed, vessel.shapes, vessel.mass, False)
+        kind = catalogue.THINGS[placed.kind]
+        rolls = isinstance(kind, ObjectKind) and (kind.rolls or placed.tilt != 0.0)
+        firm = isinstance(kind, ObjectKind) and kind.firm
+        _thing(root, world, placed, kind.shapes, kind.mass, rolls, firm)
     _room(world, scenario.background)
     return ET.tostring(root, encoding="unicode")
 
