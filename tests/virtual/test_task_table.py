@@ -181,6 +181,8 @@ class Told:
     held: bool
 
     def pose(self, body: str) -> tuple[Array, Array]:
+        if body == "tool":
+            return np.array([0.0, 0.0, 0.1 if self.held else 0.2]), np.eye(3)
         return self.position, Pose.from_rotvec(np.zeros(3), [0.0, 0.0, self.heading]).rotation
 
     def speed(self, body: str) -> tuple[float, float]:

@@ -69,7 +69,7 @@ def _pusher() -> Held:
 
 def _scoop() -> Held:
     """A pocket that is open at the top and at the front (y)."""
-    wide, deep, high, low, thin = 0.021, 0.024, 0.014, 0.112, 0.001
+    wide, deep, high, low, thin = 0.027, 0.024, 0.014, 0.112, 0.001
     floor = Shape("box", (wide, deep, thin), (0.0, 0.0, low - thin), colour=_STEEL)
     back = Shape("box", (wide, thin, high), (0.0, -deep + thin, low - high), colour=_STEEL)
     sides = tuple(

@@ -21,7 +21,6 @@ ATTEMPTS = 4
 
 _FIELD = Region((0.38, 0.54), (-0.17, 0.17), (0.40, 0.53))
 _WAY, _TURN = (0.05, 0.14), (math.radians(10), math.radians(50))  # [m], [rad] from where it lies to the goal
-_APART = 25  # judgements (20 ms each) without contact that end an attempt
 
 _OFF = 0.004  # [m] of the pusher above the table
 _BEFORE = 0.025  # [m] from pusher to shape when it comes down
@@ -74,18 +73,19 @@ def _heading(rotation: Array) -> float:
 
 
 def judge(scenario: Scenario) -> Judge:
-    """The best of what attempts have led to; one begins with a touch and ends when the tool has let go of the shape."""
+    """The best of what attempts have led to; one begins with a touch and ends when the tool has been lifted."""
     target, goal = scenario.target, scenario.goal
     assert target is not None and goal is not None
     figure, there = FIGURES[target.kind], np.array(goal.position)
-    attempts, apart, best, left = 0, _APART, 0.0, 0.0
+    clear = held.tool(scenario.tool).depth + HEIGHT  # [m] height of the TCP from which the tool is above the shape
+    attempts, lifted, best, left = 0, True, 0.0, 0.0
     last: tuple[float, ...] = ()
 
     def look(moment: Moment) -> Verdict:
-        nonlocal attempts, apart, best, left, last
+        nonlocal attempts, lifted, best, left, last
         held_now = moment.touching(target.name, HAND)
-        attempts += held_now and apart >= _APART
-        apart = 0 if held_now else apart + 1
+        attempts += held_now and lifted
+        lifted = not held_now and (lifted or bool(moment.pose("tool")[0][2] > clear))
         still = not held_now and not moving(moment, target.name)
         if still and 0 < attempts <= ATTEMPTS:
             position, rotation = moment.pose(target.name)

@@ -20,11 +20,12 @@ _RING, _LAYER = 0.017, 0.0165  # [m] radius of a ring of particles, height of a 
 
 # the scoop's lip: how far its nose points down [rad]; where it is ahead of the bowl's middle and above its floor [m]
 _DIG = (
-    (math.radians(50), -0.030, 0.003),
-    (math.radians(25), 0.000, 0.003),
-    (math.radians(8), 0.024, 0.003),
-    (math.radians(-12), 0.044, 0.007),
-    (math.radians(-25), 0.046, 0.020),
+    (math.radians(50), -0.030, 0.002),
+    (math.radians(25), 0.000, 0.002),
+    (math.radians(10), 0.024, 0.002),
+    (math.radians(0), 0.033, 0.003),
+    (math.radians(-10), 0.039, 0.008),
+    (math.radians(-25), 0.047, 0.020),
 )
 _LEVEL, _POUR = math.radians(-25), math.radians(65)
 _ABOVE = 0.045  # [m] of the lip over a rim
