@@ -15,7 +15,7 @@ all of its next HORIZON steps that the episode still has.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from kinema.chunk import Image
 from kinema.episodes.export import Part, place, write_json
 from kinema.episodes.messages import CompressedPicture, Picture, compress
 from kinema.episodes.rows import Rows
-from kinema.episodes.state import relative
+from kinema.episodes.state import STATE, relative
 from kinema.episodes.statistics import Statistics, of_numbers
 from kinema.errors import EpisodeError
 from kinema.geometry import Array
@@ -107,17 +107,17 @@ class Shards:
         write_json(folder / INDEX, index)
 
 
-def _statistics(states: Sequence[np.ndarray]) -> dict[str, Statistics]:
+def _statistics(states: Sequence[np.ndarray], horizon: int = HORIZON) -> dict[str, Statistics]:
     return {
         "state": of_numbers(np.concatenate(states)),
-        "action": of_numbers(np.concatenate([step for state in states for step in _relative(state)])),
+        "action": of_numbers(np.concatenate([step for state in states for step in _relative(state, horizon)])),
     }
 
 
-def _relative(state: Array32) -> Iterator[Array]:
-    """Of each lead 1..HORIZON, rows (m, 11): the step as seen from the observation."""
+def _relative(state: Array32, horizon: int) -> Iterator[Array]:
+    """Of each lead 1..horizon, rows (m, 11): the step as seen from the observation."""
     exact = state.astype(np.float64)
-    for lead in range(1, min(HORIZON, len(state) - 1) + 1):
+    for lead in range(1, min(horizon, len(state) - 1) + 1):
         yield relative(exact[:-lead], exact[lead:])
 
 
@@ -267,6 +267,60 @@ class ShardDataset:
         if episode not in self._open:
             self._open[episode] = _read(self.folder / self._row(episode)["file"])[1]
         return self._open[episode]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Played:
+    """An episode that no MCAP file holds: (n, 11) states, and each camera's images (n, height, width, 3)."""
+
+    name: str
+    text: str
+    state: Array32
+    images: Mapping[str, Image]
+
+
+def write(
+    out: Path, episodes: Iterable[Played], rate: int, origin: str, horizon: int = HORIZON, quality: int = 95
+) -> None:
+    """A data set in a folder `out` of episodes as they come, `rate` [Hz]; `origin`: where they come from.
+
+    `horizon`: steps of the chunks that its statistics are of. Raises EpisodeError where `out` is there already.
+    """
+    if out.exists():
+        raise EpisodeError(f"{out}: is there already; give another --out")
+    new = out.with_name(out.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "episodes").mkdir(parents=True)
+    content, states, rows = hashlib.sha256(f"{VERSION}\0{origin}\0{rate}\0{horizon}".encode()), [], []
+    for episode in episodes:
+        state = np.ascontiguousarray(episode.state, np.float32)
+        arrays: dict[str, np.ndarray] = {"state": state}
+        arrays["stamps_ns"] = np.arange(len(state)) * (1_000_000_000 // rate)
+        sizes = {}
+        for camera, images in episode.images.items():
+            files = [bytes(compress(Picture(0, camera, image), "jpeg", quality).data) for image in images]
+            arrays[f"{camera}/offsets"] = np.cumsum([0, *map(len, files)]).astype(np.int64)
+            arrays[f"{camera}/jpeg"] = np.frombuffer(b"".join(files), np.uint8)
+            sizes[camera] = (images.shape[2], images.shape[1])
+        facts = {"name": episode.name, "text": episode.text, "rate": rate, "sizes": sizes}
+        file = f"episodes/{episode.name}.shard"
+        _write(new / file, facts, arrays)
+        digest = _sha256(new / file)
+        content.update(digest.encode())
+        states.append(state)
+        rows.append({"file": file, "sha256": digest, "frames": len(state), **facts})
+    index = {
+        "version": VERSION,
+        "fingerprint": content.hexdigest(),
+        "rate": rate,
+        "state": list(STATE),
+        "calibration_origin": [origin],
+        "horizon": horizon,
+        "statistics": _statistics(states, horizon),
+        "episodes": rows,
+    }
+    write_json(new / INDEX, index)
+    new.rename(out)
 
 
 def relabel(data: ShardDataset, out: Path, states: Iterator[Array32], origin: str) -> None:
