@@ -80,15 +80,22 @@ def play(env: PushT, policy: Policy, setting: PushTSetting, seed: int) -> Episod
             if moment.over:
                 break
     cpu = time.process_time() - began
-    return Episode(setting, seed, score(coverage), coverage, steps, chunks, round(cpu, 3), round(thought / chunks, 4))
+    return _episode(setting, seed, coverage, steps, chunks, cpu, thought / chunks)
 
 
 def demonstrated(env: PushT, setting: PushTSetting, seed: int) -> Episode:
     """One episode of the expert."""
     began = time.process_time()
     found = demonstrate(env, seed, LOOKS[setting.look])
-    cpu = round(time.process_time() - began, 3)
-    return Episode(setting, seed, score(found.coverage), found.coverage, len(found.targets) - 1, 0, cpu, 0.0)
+    return _episode(setting, seed, found.coverage, len(found.targets) - 1, 0, time.process_time() - began, 0.0)
+
+
+def _episode(
+    setting: PushTSetting, seed: int, coverage: float, steps: int, chunks: int, cpu: float, thought: float
+) -> Episode:
+    """Coverage is rounded: gym-pusht's is the same from run to run but for the last bit."""
+    covered = round(coverage, 9)
+    return Episode(setting, seed, round(score(covered), 9), covered, steps, chunks, round(cpu, 3), round(thought, 4))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -82,13 +82,14 @@ class PushT:
                 stdin=subprocess.DEVNULL,
             )
         self._channel = ours
-        self._running = False
+        self._ready, self._running = False, False
         try:
             ours.settimeout(_START)
             self.versions = _text(self._receive(server.READY)).split()
             if self.versions[0] != VERSION:
                 raise BenchmarkError(f"{python()}: has gym-pusht {self.versions[0]}, wanted is {VERSION}; {_REMEDY}")
             ours.settimeout(_ANSWER)
+            self._ready = True
         except BenchmarkError:
             self.close()
             raise
@@ -171,6 +172,8 @@ class PushT:
             status = self._process.wait(_END)
         except subprocess.TimeoutExpired:
             return BenchmarkError("PushT: its process no longer listens")
+        if not self._ready:
+            return BenchmarkError(f"{python()}: ended with status {status} before PushT was there; {_REMEDY}")
         return BenchmarkError(f"PushT: its process ended with status {status}; begin anew")
 
 

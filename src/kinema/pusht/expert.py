@@ -120,7 +120,7 @@ def _cost(pose: Array, begin: Array, end: Array) -> float:
 
 
 def along(begin: Array, way: Array, speed: float) -> Iterator[Array]:
-    """Targets (2,), `speed` [px] apart, from `begin` along a way (n, 2) to its end."""
+    """Targets (2,), `speed` [px] apart on each leg, from `begin` along a way (n, 2) to its end; nodes are passed by."""
     at = begin
     for node in way:
         while (left := float(np.linalg.norm(node - at))) > speed:
