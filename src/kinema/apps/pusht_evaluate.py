@@ -65,7 +65,7 @@ def play(env: PushT, policy: Policy, setting: PushTSetting, seed: int) -> Episod
     policy.reset()
     began, thought, steps, chunks = time.process_time(), 0.0, 0, 0
     moment = env.reset(seed, LOOKS[setting.look])
-    coverage = moment.coverage
+    still = coverage = moment.coverage
     memory = Memory(policy.spec, moment.image, moment.agent)
     while not moment.over:
         asked = time.monotonic()
@@ -80,22 +80,33 @@ def play(env: PushT, policy: Policy, setting: PushTSetting, seed: int) -> Episod
             if moment.over:
                 break
     cpu = time.process_time() - began
-    return _episode(setting, seed, coverage, steps, chunks, cpu, thought / chunks)
+    return _episode(setting, seed, coverage, still, steps, chunks, cpu, thought / chunks)
 
 
 def demonstrated(env: PushT, setting: PushTSetting, seed: int) -> Episode:
     """One episode of the expert."""
     began = time.process_time()
     found = demonstrate(env, seed, LOOKS[setting.look])
-    return _episode(setting, seed, found.coverage, len(found.targets) - 1, 0, time.process_time() - began, 0.0)
+    return _episode(
+        setting, seed, found.coverage, found.still, len(found.targets) - 1, 0, time.process_time() - began, 0.0
+    )
 
 
 def _episode(
-    setting: PushTSetting, seed: int, coverage: float, steps: int, chunks: int, cpu: float, thought: float
+    setting: PushTSetting,
+    seed: int,
+    coverage: float,
+    still: float,
+    steps: int,
+    chunks: int,
+    cpu: float,
+    thought: float,
 ) -> Episode:
     """Coverage is rounded: gym-pusht's is the same from run to run but for the last bit."""
-    covered = round(coverage, 9)
-    return Episode(setting, seed, round(score(covered), 9), covered, steps, chunks, round(cpu, 3), round(thought, 4))
+    covered, first = round(coverage, 9), round(score(still), 9)
+    return Episode(
+        setting, seed, round(score(covered), 9), covered, first, steps, chunks, round(cpu, 3), round(thought, 4)
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

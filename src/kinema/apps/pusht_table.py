@@ -38,12 +38,13 @@ def sheet(episodes: Sequence[Episode]) -> Sheet:
                 setting.label,
                 setting.look,
                 f"{np.mean([one.score for one in some]):.3f} ({low:.2f}..{high:.2f}) of {len(some)}",
+                f"{np.mean([one.still for one in some]):.3f}",
                 f"{np.mean([one.score >= 1.0 for one in some]):.2f}",
                 f"{np.mean([one.steps for one in some]):.0f}",
                 f"{1e3 * np.mean([one.policy for one in some]):.0f}",
             )
         )
-    columns = ("policy", "look", "score", "solved", "steps", "ms a chunk")
+    columns = ("policy", "look", "score", "doing nothing", "solved", "steps", "ms a chunk")
     return Sheet("PushT: mean score, with 95 % intervals over the seeds (bootstrap)", columns, tuple(rows))
 
 

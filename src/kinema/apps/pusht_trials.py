@@ -48,6 +48,7 @@ class PushTSetting:
 class Episode:
     """What came of a seed. coverage: the largest [-]; score: that over 0.95, at most 1; steps: how many it took.
 
+    still  the score of doing nothing: what the block covers at first
     cpu [s] of a processor, and policy [s] of the wall clock a chunk, are the machine's.
     """
 
@@ -55,6 +56,7 @@ class Episode:
     seed: int
     score: float
     coverage: float
+    still: float
     steps: int
     chunks: int
     cpu: float

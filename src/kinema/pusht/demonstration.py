@@ -23,19 +23,21 @@ class Demonstration:
 
     images    (n + 1, 96, 96, 3) uint8 RGB
     targets   (n + 1, 2) [px] in force at each moment: the agent's own place, then what was asked for a step before
-    coverage  the largest
+    coverage  the largest; still: that at first
     """
 
     seed: int
     images: Image
     targets: Array
     coverage: float
+    still: float
 
 
 def demonstrate(env: PushT, seed: int, look: Look = PLAIN) -> Demonstration:
     """The expert's episode of a seed, until it is over or the expert knows no better."""
     moment = env.reset(seed, look)
-    images, asked, coverage = [moment.image], [moment.agent], moment.coverage
+    images, asked, still = [moment.image], [moment.agent], moment.coverage
+    coverage = still
     expert = targets(moment, env.pushed)
     target = next(expert, None)
     while target is not None and not moment.over:
@@ -47,4 +49,4 @@ def demonstrate(env: PushT, seed: int, look: Look = PLAIN) -> Demonstration:
             target = expert.send(moment)
         except StopIteration:
             target = None
-    return Demonstration(seed, np.stack(images), np.stack(asked), coverage)
+    return Demonstration(seed, np.stack(images), np.stack(asked), coverage, still)
