@@ -2,6 +2,7 @@
 #               in another cell: make deploy CELL=launch/cells/virtual_xarm7.yaml ROBOT=virtual_xarm7
 # make record   set up, then record demonstrations with the handheld gripper: make record EPISODES=2 TASK=open_drawer
 # make demonstrations  set up, then record them in lockstep: make demonstrations TASK=open_drawer N=200
+# make pusht    the PushT benchmark's own environment, in .venv-pusht, which Kinema's doesn't know
 # make test     set up, then lint, types and tests
 SHELL := /bin/bash
 
@@ -28,7 +29,7 @@ recording = episodes:=$(EPISODES) $(if $(CELL),cell:=$(CELL)) scenario:=$(TASK) 
 	$(if $(OPERATOR),operator:="$(OPERATOR)") \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
-.PHONY: setup deploy record demonstrations test test-all lint clean
+.PHONY: setup deploy record demonstrations pusht test test-all lint clean
 
 setup:
 	@tools/setup.sh
@@ -42,6 +43,13 @@ record: setup
 demonstrations: setup
 	@. tools/env.sh && exec kinema demonstrations --task $(TASK) --episodes $(N) --seed $(SEED)
 
+pusht: .venv-pusht/made
+
+.venv-pusht/made: requirements/pusht.txt
+	env -u PYTHONPATH "$$(tools/pick_python.sh)" -m venv --clear .venv-pusht
+	env -u PYTHONPATH .venv-pusht/bin/python -m pip install --no-deps --progress-bar off -q -r $<
+	touch $@
+
 lint: setup
 	@. tools/env.sh && ruff format --check . && ruff check . && lint-imports && mypy
 
@@ -54,4 +62,4 @@ test-all: lint
 	@. tools/env.sh && exec tools/test.sh 'not hardware'
 
 clean:
-	rm -rf .setup .venv ros2_ws/build ros2_ws/install ros2_ws/log
+	rm -rf .setup .venv .venv-pusht ros2_ws/build ros2_ws/install ros2_ws/log

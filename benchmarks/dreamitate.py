@@ -34,7 +34,8 @@ from kinema import yaml_file
 from kinema.apps import cli
 from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.chunk import Image
-from kinema.episodes.shards import Film, keep_films
+from kinema.episodes import shards
+from kinema.episodes.shards import Played
 from kinema.geometry import Array, Pose, interpolate
 from kinema.perception.stereo_tool import GATES, Gates, StereoPose, View, track_stereo
 from kinema.perception.tool_mesh import ToolMesh, assemble
@@ -69,7 +70,7 @@ _HEIGHT = 0.05  # [m] of the brush's origin at the goal
 class Shot:
     """A film and where the brush truly was in its frames after the first."""
 
-    film: Film
+    film: Played
     poses: tuple[Pose, ...]
 
 
@@ -116,7 +117,8 @@ def shots(first: int, scenes: int, films: int) -> Iterator[Shot]:
                 for name in SIDE_CAMERAS
             }
             goals = {name: mask(view, goal) for name, view in zip(SIDE_CAMERAS, eyes, strict=True)}
-            yield Shot(Film(f"scene {seed}, {number}", TEXT, images, goals), poses)
+            still = shards.still(1 + len(poses))
+            yield Shot(Played(f"scene {seed}, {number}", TEXT, still, images, goals), poses)
         stage.close()
 
 
@@ -130,7 +132,8 @@ def trained(folder: Path, minutes: float) -> DreamitateModel:
     """The generator, trained on films of its own unless that has been done in this folder."""
     data, out = folder / "films", folder / "training"
     if not data.exists():
-        keep_films(data, (shot.film for shot in shots(0, SCENES, FILMS)), RATE, TABLE_DATE)
+        films = (shot.film for shot in shots(0, SCENES, FILMS))
+        shards.write(data, films, RATE, "videos alone", placed=TABLE_DATE)
     if not (out / "checkpoint/checkpoint.json").exists():
         config = folder / "config.yaml"
         changes = {"goal": True, "stride": 1, "opening": 1, "latency": {f"few:{STEPS[-1]}": 15.0}}

@@ -95,3 +95,7 @@ class PlanError(KinemaError):
 
 class TrainingError(KinemaError):
     """A training that may not begin, or can't go on: says what is wrong and what to give instead."""
+
+
+class BenchmarkError(KinemaError):
+    """A benchmark's own environment that is absent, of another version, or has ended: says which command makes it."""

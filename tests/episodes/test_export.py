@@ -24,7 +24,7 @@ from kinema.episodes.lerobot import LeRobot
 from kinema.episodes.messages import CompressedPicture, JawSample, Picture, compress, encode, typestore
 from kinema.episodes.reader import Episode, find
 from kinema.episodes.rows import LeftOutError, read_rows
-from kinema.episodes.shards import HORIZON, Film, ShardDataset, Shards, keep_films, relabel
+from kinema.episodes.shards import HORIZON, Played, ShardDataset, Shards, relabel, still, write
 from kinema.episodes.state import STATE
 from kinema.episodes.writer import EpisodeWriter, copy_calibration
 from kinema.errors import EpisodeError
@@ -387,14 +387,16 @@ def test_a_goal_beside_the_recording_and_the_day_of_its_cameras_go_into_the_shar
 
 def test_videos_alone_make_a_data_set_with_states_of_a_tool_that_stands(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
-    films = [Film(f"film {i}", "push it", {"left": images, "right": images[::-1]}) for i in range(2)]
-    data = keep_films(tmp_path / "films", iter(films), 10, TABLE_DATE)
+    views = {"left": images, "right": images[::-1]}
+    films = [Played(f"film {i}", "push it", still(12), views) for i in range(2)]
+    write(tmp_path / "films", films, 10, "videos alone", placed=TABLE_DATE)
+    data = ShardDataset(tmp_path / "films")
     data.verify()
     assert (len(data), data.rate, data.frames(1), data.placed) == (2, 10, 12, TABLE_DATE)
     assert data.size(0, "right") == SIZE and data.text(1) == "push it" and np.ptp(data.state(0), axis=0).max() == 0
     assert data.images(0, "left", [3]).shape == (1, 48, 64, 3)
     with pytest.raises(EpisodeError, match="is there already"):
-        keep_films(tmp_path / "films", iter(films), 10, TABLE_DATE)
+        write(tmp_path / "films", films, 10, "videos alone", placed=TABLE_DATE)
 
 
 def test_an_aspect_ratio_that_was_not_recorded_leaves_every_episode_out(good, tmp_path):

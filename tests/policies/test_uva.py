@@ -18,6 +18,7 @@ from kinema.policies.assembly import committed_steps
 from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.codec import PatchesConfig
+from kinema.policies.image_encoder import EncodersConfig, ImageEncoderConfig
 from kinema.policies.look import EyeConfig, LookConfig
 from kinema.policies.text import WordsConfig
 from kinema.policies.uva import dynamics, sampler
@@ -45,6 +46,7 @@ TINY = UvaConfig(
     latency={"action": 0.15, "full:1": 0.25, "full:3": 0.5},
 )
 LOOK = LookConfig(eyes=(EyeConfig(8, 16, 16),) * 2, width=16, inner=32, features=16)
+EYES = EncodersConfig(image=ImageEncoderConfig(8, False, (16,), (2,), 1, "whole", 4, 16), text=WordsConfig(width=16))
 SPACE = ActionSpace(horizon=HORIZON, dt=0.1, offset=0.1, executable=6, mean=(0.1,) * WIDTH, std=(0.2,) * WIDTH)
 
 
@@ -248,13 +250,13 @@ def test_without_a_task_that_learns_actions_nothing_is_learned_of_them():
     assert loss.item() == 0.0
 
 
-@pytest.mark.parametrize("look", [None, LOOK], ids=["bare", "look"])
+@pytest.mark.parametrize("look", [None, LOOK, EYES], ids=["bare", "look", "encoders"])
 def test_every_part_learns_in_its_stage_and_no_other_does(look):
     model = stirred(fresh(look=look))
     names = {id(value): name for name, value in model.named_parameters()}
     for stage in model.stages:
         model.zero_grad()
-        batch = dataclasses.replace(moments(24), prefix=torch.full((24,), 2), done=torch.randn(24, HORIZON, DONE))
+        batch = dataclasses.replace(moments(96), prefix=torch.full((96,), 2), done=torch.randn(96, HORIZON, DONE))
         if stage == "video":
             batch = dataclasses.replace(batch, actions=None, done=None, state=None)
         sum(model.loss(batch, stage).values()).backward()
@@ -262,6 +264,11 @@ def test_every_part_learns_in_its_stage_and_no_other_does(look):
         meant = {names[id(value)] for group in model.parameters_of(stage) for value in group["params"]}
         assert moved == meant, stage
     assert meant == set(names.values())
+
+
+def test_eyes_that_were_not_grounded_learn_on_and_only_a_look_stays_still():
+    assert not fresh(look=EYES, grounded_rate=0.0).still
+    assert fresh(look=LOOK, grounded_rate=0.0).still
 
 
 def test_it_learns_in_mixed_precision():

@@ -18,9 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kinema import yaml_file
 from kinema.apps import cli
 from kinema.calibration.bundle import SIDE_CAMERAS
+from kinema.episodes import shards
 from kinema.episodes.export import export
 from kinema.episodes.reader import find
-from kinema.episodes.shards import Film, ShardDataset, Shards, keep_films
+from kinema.episodes.shards import Played, ShardDataset, Shards
 from kinema.errors import TrainingError
 from kinema.policies import checkpoint, registry
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig
@@ -245,14 +246,15 @@ STEREO = ("dreamitate", "--steps", "2", "--batch", "2", "--warm-up", "1", "--mea
 def films(folder: Path, goals: bool = False) -> ShardDataset:
     """Four clips in which something passes both views."""
 
-    def film(number: int) -> Film:
+    def film(number: int) -> Played:
         images = np.full((26, 48, 64, 3), 90, np.uint8)
         for i in range(26):
             images[i, 8:40, 2 * i : 2 * i + 12] = (200, 30 * number, 60)
         masks = dict.fromkeys(SIDE_CAMERAS, np.eye(48, 64, dtype=np.uint8)) if goals else {}
-        return Film(f"film {number}", "pass by", dict.fromkeys(SIDE_CAMERAS, images), masks)
+        return Played(f"film {number}", "pass by", shards.still(26), dict.fromkeys(SIDE_CAMERAS, images), masks)
 
-    return keep_films(folder, map(film, range(4)), 10, PLACED)
+    shards.write(folder, map(film, range(4)), 10, "videos alone", placed=PLACED)
+    return ShardDataset(folder)
 
 
 def test_dreamitate_learns_from_videos_of_the_side_cameras_that_nobody_knows_the_actions_of(tmp_path):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from kinema.episodes import shards
 from kinema.episodes.export import export
 from kinema.episodes.reader import find
-from kinema.episodes.shards import Film, ShardDataset, Shards, keep_films
+from kinema.episodes.shards import Played, ShardDataset, Shards
 from kinema.errors import EpisodeError
 from kinema.geometry import rotation_from_6d
 from kinema.policies import look, tool_state
@@ -269,9 +270,13 @@ def test_clips_begin_where_episodes_do_and_their_goals_shift_with_their_images(t
     rng = np.random.default_rng(0)
     masks = [rng.integers(0, 2, (48, 64), np.uint8) for _ in range(2)]
     images = rng.integers(0, 255, (8, 48, 64, 3), np.uint8)
-    films = (Film(str(i), "go", {"left": images, "right": images}, {"left": mask, "right": mask.T.reshape(48, 64)})
-             for i, mask in enumerate(masks))  # fmt: skip
-    data = keep_films(tmp_path / "films", films, 10, datetime.date(2026, 1, 1))
+    views = {"left": images, "right": images}
+    films = (
+        Played(str(i), "go", shards.still(8), views, {"left": mask, "right": mask.T.reshape(48, 64)})
+        for i, mask in enumerate(masks)
+    )
+    shards.write(tmp_path / "films", films, 10, "videos alone", placed=datetime.date(2026, 1, 1))
+    data = ShardDataset(tmp_path / "films")
     framing = Framing(("left", "right"), frames=3, stride=2, shift=2, opening=2, goal=True)
     windows = Windows(every(data), framing, None)
     assert len(windows) == 4

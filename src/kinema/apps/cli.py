@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibration": ("kinema.apps.calibration", "a cell's calibration files, those in force and the previous ones"),
     "board": ("kinema.apps.board", "a calibration board to print, as a PDF at true scale"),
     "clock": ("kinema.apps.clock", "a page that shows the time to cameras, by which their latency is measured"),
+    "pusht": ("kinema.apps.pusht", "the PushT benchmark: demonstrations, evaluation, table"),
     "evaluate": ("kinema.apps.evaluate", "what a policy can do in the virtual cell"),
 }
 

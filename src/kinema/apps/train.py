@@ -39,6 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--begin", type=Path, metavar="CHECKPOINT", help="to go on from, as --stage action does")
     parser.add_argument("--look", type=Path, metavar="FOLDER", help="that `kinema ground` made, to begin with")
     parser.add_argument("--scratch", action="store_true", help="no published weights, which the full size begins with")
+    parser.add_argument(
+        "--cameras", nargs="+", default=(), help="in the network's order; default: the cell's, as the policy has them"
+    )
     plan = parser.add_argument_group("how long and how fast; by default as the policy, its size and stage ask for")
     plan.add_argument("--steps", type=int)
     plan.add_argument("--minutes", type=float, default=0.0, help="time limit; the rate of learning falls by the clock")
@@ -47,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--rate", type=float, help="of learning, at its highest")
     plan.add_argument("--warm-up", type=int, help="steps")
     plan.add_argument("--average", type=float, help="how much of the weights' moving average stays at a step")
+    plan.add_argument("--shift", type=float, help="of images, at most, of their width; 0 where no camera ever moves")
     plan.add_argument("--seed", type=int, default=0)
     plan.add_argument("--save", type=int, default=500, help="steps from state to state, default %(default)s")
     plan.add_argument(
@@ -81,8 +85,9 @@ def _order(arguments: argparse.Namespace) -> Order:
         begin=arguments.begin,
         look=arguments.look,
         published=not arguments.scratch,
-        cameras=stages.cameras(kind),
+        cameras=tuple(arguments.cameras) or stages.cameras(kind),
         held_out=arguments.held_out,
+        shift=arguments.shift,
         executable=arguments.executable,
         memory=arguments.memory,
     )

@@ -18,7 +18,7 @@ import datetime
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,6 @@ _FILE = "episode.shard"
 _GOAL = "goal"  # folder beside a recording
 
 Array32 = NDArray[np.float32]
-
-_STILL = np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # a state: at the base, not turned, shut
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +145,17 @@ def _placed(rows: Rows) -> datetime.date:
     return max(day, *placed)
 
 
-def _statistics(states: Sequence[np.ndarray]) -> dict[str, Statistics]:
+def _statistics(states: Sequence[np.ndarray], horizon: int = HORIZON) -> dict[str, Statistics]:
     return {
         "state": of_numbers(np.concatenate(states)),
-        "action": of_numbers(np.concatenate([step for state in states for step in _relative(state)])),
+        "action": of_numbers(np.concatenate([step for state in states for step in _relative(state, horizon)])),
     }
 
 
-def _relative(state: Array32) -> Iterator[Array]:
-    """Of each lead 1..HORIZON, rows (m, 11): the step as seen from the observation."""
+def _relative(state: Array32, horizon: int) -> Iterator[Array]:
+    """Of each lead 1..horizon, rows (m, 11): the step as seen from the observation."""
     exact = state.astype(np.float64)
-    for lead in range(1, min(HORIZON, len(state) - 1) + 1):
+    for lead in range(1, min(horizon, len(state) - 1) + 1):
         yield relative(exact[:-lead], exact[lead:])
 
 
@@ -327,64 +325,77 @@ class ShardDataset:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Film:
-    """A video of several cameras that nobody knows the actions of.
+class Played:
+    """An episode that no MCAP file holds: (n, 11) states, and each camera's images (n, height, width, 3) uint8 RGB.
 
-    images  camera -> (n, height, width, 3) uint8 RGB, steps that belong together
-    goals   camera -> (height, width) uint8, 1 where the thing is to lie in the end; none: nobody says
+    goals  camera -> (height, width) uint8, 1 where the thing is to lie in the end; none: nobody says
     """
 
     name: str
     text: str
+    state: Array32
     images: Mapping[str, Image]
     goals: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
-def keep_films(out: Path, films: Iterator[Film], rate: int, placed: datetime.date, quality: int = 90) -> ShardDataset:
-    """A data set of videos alone, to train what imagines; its states are those of a tool that nobody has seen move.
+def still(count: int) -> Array32:
+    """(count, 11) states for a video that nobody knows the actions of: a tool that doesn't move."""
+    return np.tile(np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32), (count, 1))
 
-    placed  as `ShardDataset.placed`
+
+def write(
+    out: Path,
+    episodes: Iterable[Played],
+    rate: int,
+    origin: str,
+    horizon: int = HORIZON,
+    quality: int = 95,
+    placed: datetime.date | None = None,
+) -> None:
+    """A data set in a folder `out` of episodes as they come, `rate` [Hz]; `origin`: where they come from.
+
+    horizon  steps of the chunks that its statistics are of
+    placed   as `ShardDataset.placed`, where calibrated cameras matter
 
     Raises EpisodeError where `out` is there already.
     """
     if out.exists():
-        raise EpisodeError(f"{out}: is there already; name another folder")
+        raise EpisodeError(f"{out}: is there already; give another --out")
     new = out.with_name(out.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     (new / "episodes").mkdir(parents=True)
-    content, states, rows = hashlib.sha256(f"{rate}\0{placed}".encode()), [], []
-    for number, film in enumerate(films):
-        count = len(next(iter(film.images.values())))
-        states.append(np.tile(_STILL, (count, 1)))
-        arrays: dict[str, np.ndarray] = {
-            "state": states[-1],
-            "stamps_ns": np.arange(count, dtype=np.int64) * NS // rate,
-        }
-        for camera, images in film.images.items():
+    content, states, rows = hashlib.sha256(f"{VERSION}\0{origin}\0{rate}\0{horizon}\0{placed}".encode()), [], []
+    for number, episode in enumerate(episodes):
+        state = np.ascontiguousarray(episode.state, np.float32)
+        arrays: dict[str, np.ndarray] = {"state": state}
+        arrays["stamps_ns"] = np.arange(len(state), dtype=np.int64) * (NS // rate)
+        sizes = {}
+        for camera, images in episode.images.items():
             files = [bytes(compress(Picture(0, camera, image), "jpeg", quality).data) for image in images]
             arrays[f"{camera}/offsets"] = np.cumsum([0, *map(len, files)]).astype(np.int64)
             arrays[f"{camera}/jpeg"] = np.frombuffer(b"".join(files), np.uint8)
-        arrays |= {f"{camera}/goal": np.asarray(mask, np.uint8) for camera, mask in film.goals.items()}
-        sizes = {camera: images.shape[2:0:-1] for camera, images in film.images.items()}
-        facts = {"name": film.name, "text": film.text, "rate": rate, "sizes": sizes, "placed": placed.isoformat()}
+            sizes[camera] = (images.shape[2], images.shape[1])
+        arrays |= {f"{camera}/goal": np.asarray(mask, np.uint8) for camera, mask in episode.goals.items()}
+        facts: dict[str, Any] = {"name": episode.name, "text": episode.text, "rate": rate, "sizes": sizes}
+        facts |= {} if placed is None else {"placed": placed.isoformat()}
         file = f"episodes/{number:06d}.shard"
         _write(new / file, facts, arrays)
         digest = _sha256(new / file)
-        rows.append({"file": file, "sha256": digest, "frames": count, **facts})
         content.update(digest.encode())
+        states.append(state)
+        rows.append({"file": file, "sha256": digest, "frames": len(state), **facts})
     index = {
         "version": VERSION,
         "fingerprint": content.hexdigest(),
         "rate": rate,
-        "state": STATE,
-        "calibration_origin": ["none: videos alone"],
-        "horizon": HORIZON,
-        "statistics": _statistics(states),
+        "state": list(STATE),
+        "calibration_origin": [origin],
+        "horizon": horizon,
+        "statistics": _statistics(states, horizon),
         "episodes": rows,
     }
     write_json(new / INDEX, index)
     new.rename(out)
-    return ShardDataset(out)
 
 
 def relabel(data: ShardDataset, out: Path, states: Iterator[Array32], origin: str) -> None:

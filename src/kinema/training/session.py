@@ -39,6 +39,7 @@ class Order:
     look        folder of a look that knows what words mean, or None
     published   begin with published weights where the size has such
     held_out    [-] share of the data's episodes that nothing is learned from
+    shift       [-] of their width that images are shifted by at most; None: as the recipe has it
     executable  how many of a chunk's steps the policy may have played; 0: as many as is usual for it
     memory      [GB] of decoded images that are kept on the device; None: as many as a quarter of what is free
     """
@@ -54,6 +55,7 @@ class Order:
     published: bool = True
     cameras: tuple[str, ...] = ("gripper", "left", "right")
     held_out: float = 0.05
+    shift: float | None = None
     executable: int = 0
     memory: float | None = None
 
@@ -166,7 +168,8 @@ class Session:
     def _windows(self) -> tuple[Windows, Windows]:
         order, model = self.order, self.model
         width, _ = self._data.size(0, order.cameras[0])
-        shift = round(stages.recipe(order.kind, order.size, order.stage).shift * width)
+        usual = stages.recipe(order.kind, order.size, order.stage).shift
+        shift = round((usual if order.shift is None else order.shift) * width)
         framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix, model.history, _ASTRAY)
         framing = replace(framing, opening=getattr(model, "opening", 0), goal=getattr(model, "goal", False))
         train, held_out = ([(self._data, episode) for episode in some] for some in split(self._data, order.held_out))
@@ -209,6 +212,7 @@ class Session:
             "look": self._look,
             "held_out": order.held_out,
             "executable": self._executable,
+            "shift": order.shift,
             "precision": self._accelerator.mixed_precision,
             "config": self.model.config.model_dump(mode="json"),
         }

@@ -33,6 +33,7 @@ from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
 from kinema.policies.codec import KlConfig, PatchesConfig, VaeConfig
 from kinema.policies.engines.graph import Part, Tensors, running
+from kinema.policies.image_encoder import Encoders, EncodersConfig
 from kinema.policies.look import Look, LookConfig, Looking
 from kinema.policies.pictures import signal
 from kinema.policies.text import Clip, ClipConfig, Told, WordsConfig
@@ -92,7 +93,8 @@ class UvaConfig(pydantic.BaseModel):
     width, heads     of the transformer; depth: blocks of its two halves, the first and the last half of them
     words            how many tokens repeat the text
     change           videos are denoised as the change from the present images, in the change's own scale
-    look             sees the present images as they are, and the tool's state; None: without, as published
+    look             sees the present images as they are, and the tool's state, as the baseline's `eyes`; None: without,
+                     as published
     noise            mean and standard deviation of ln(sigma) in training, of both heads; sigma: the sampler's highest
     prefix           the longest run of steps that may be committed already
     action_steps, video_steps  of the two heads' samplers
@@ -115,7 +117,7 @@ class UvaConfig(pydantic.BaseModel):
     video_head: HeadConfig = HeadConfig()
     action_head: HeadConfig = HeadConfig()
     change: bool = False
-    look: LookConfig | None = None
+    look: Annotated[LookConfig | EncodersConfig, pydantic.Field(discriminator="kind")] | None = None
     noise: tuple[float, float] = (0.0, 1.6)
     sigma: float = pydantic.Field(default=80.0, gt=1)
     prefix: int = pydantic.Field(default=4, ge=0)
@@ -354,10 +356,10 @@ class UvaModel(Looking):
         shown = self.codec.shown * of_token
         self.transformer = _Transformer(config, self.tokens, shown, self.numbers, config.text.width, width)
         self.gather = _Gather(config.width, self.grid)
-        self.look: Look | None = None
+        self.look: Look | Encoders | None = None
         condition = config.frames * config.width
         if config.look is not None:
-            self.look = Look(config.look, cameras, image_size)
+            self.look = look.eyes(config.look, cameras, image_size)
             condition += self.look.features
         flat = self.horizon * width
         self.video_head = _Head(self.numbers, self.numbers, config.width, config.video_head)
@@ -414,7 +416,7 @@ class UvaModel(Looking):
     @property
     def still(self) -> bool:
         """Whether what its look sees of a moment stays the same while it learns."""
-        return self.look is not None and not self.config.grounded_rate
+        return isinstance(self.look, Look) and not self.config.grounded_rate
 
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Losses to be added up, each moment with a task of its own. Draws come from torch's global generator."""
@@ -486,7 +488,7 @@ class UvaModel(Looking):
             blind = text.new_zeros(len(batch), 0 if self.look is None else self.look.features)
             return sampler.see(running(self), images, Told(text, None), None)._replace(look=blind)
         asked = self.look.read(batch.text)
-        if batch.glimpse is None:
+        if batch.glimpse is None or not isinstance(self.look, Look):
             return sampler.see(running(self), images, Told(text, asked), state)
         looked = self.look.tell(batch.glimpse, asked, state)
         return sampler.see(running(self), images, Told(text, None), None)._replace(look=looked)
