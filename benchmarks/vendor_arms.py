@@ -58,13 +58,8 @@ class _PushedCell(CellServer):
 
     def tick(self) -> None:
         if select.select([sys.stdin], [], [], 0)[0] and (line := sys.stdin.readline()):
-            self._push(np.array(line.split(), float))
+            self.world.push(np.array(line.split(), float))
         super().tick()
-
-    def _push(self, wrench: Array) -> None:
-        com = self.world.data.xipos[self.world.model.body("flange").id]
-        wrench[3:] += np.cross(self.world.T_base_tcp().position - com, wrench[:3])
-        self.world.external_wrench("flange", wrench)
 
 
 def _serve(robot: str, factor: float) -> None:

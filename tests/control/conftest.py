@@ -94,10 +94,7 @@ class Rig:
 
     def push(self, wrench: Array) -> None:
         """From now on an external wrench (6,) acts at the TCP, in base_link axes."""
-        com = self.world.data.xipos[self.world.model.body("flange").id]
-        at_com = np.array(wrench, float)
-        at_com[3:] += np.cross(self.world.T_base_tcp().position - com, at_com[:3])
-        self.world.external_wrench("flange", at_com)
+        self.world.push(wrench)
 
     def said(self, kind: str = "", fault: str = "") -> list[str]:
         return [f"{e.kind} {e.fault}: {e.text}" for e in self.events if kind in ("", e.kind) and fault in ("", e.fault)]

@@ -6,7 +6,6 @@ from pathlib import Path
 import msgspec
 
 from kinema.apps import lines
-from kinema.errors import ConfigError
 from kinema.pusht.client import PLAIN, Look
 
 RESULTS = "models/results/pusht"  # folder of the checkout
@@ -64,18 +63,12 @@ class Episode:
 
 
 def results_file(folder: Path, setting: PushTSetting) -> Path:
-    return folder / ("_".join(word for word in (setting.policy, setting.checkpoint[:12]) if word) + ".jsonl")
+    return lines.of_policy(folder, setting.policy, setting.checkpoint)
 
 
 def read(file: Path) -> list[Episode]:
     """The episodes of a file, none where there is none; raises ConfigError naming a line that is none."""
-    found = []
-    for number, line in enumerate(lines.read(file), 1):
-        try:
-            found.append(msgspec.json.decode(line, type=Episode))
-        except msgspec.MsgspecError as error:
-            raise ConfigError(f"{file}, line {number}: is no episode of PushT: {error}") from error
-    return found
+    return lines.decode(file, Episode, "episode of PushT")
 
 
 def append(file: Path, episode: Episode) -> None:

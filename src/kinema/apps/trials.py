@@ -13,7 +13,6 @@ import msgspec
 
 from kinema.apps import lines
 from kinema.control.messages import Mode
-from kinema.errors import ConfigError
 
 Images = Literal["normal", "blanked", "shuffled"]
 
@@ -99,7 +98,7 @@ def purpose(scene: Scene) -> str:
 
 def results_file(folder: Path, setting: Setting) -> Path:
     """Where the rollouts of a policy stand: a file for each checkpoint."""
-    return folder / ("_".join(word for word in (setting.policy, setting.checkpoint[:12]) if word) + ".jsonl")
+    return lines.of_policy(folder, setting.policy, setting.checkpoint)
 
 
 def read(file: Path) -> list[Rollout]:
@@ -107,13 +106,7 @@ def read(file: Path) -> list[Rollout]:
 
     A last line without its end was cut short, and does not count.
     """
-    rollouts = []
-    for number, line in enumerate(lines.read(file), 1):
-        try:
-            rollouts.append(msgspec.json.decode(line, type=Rollout))
-        except msgspec.MsgspecError as error:
-            raise ConfigError(f"{file}, line {number}: is no rollout: {error}; allowed: {Rollout.__doc__}") from error
-    return rollouts
+    return lines.decode(file, Rollout, "rollout", f"; allowed: {Rollout.__doc__}")
 
 
 def append(file: Path, rollout: Rollout) -> None:

@@ -55,3 +55,12 @@ def moving(moment: Moment, body: str) -> bool:
     """Whether a free body is not at rest."""
     linear, angular = moment.speed(body)
     return linear > SPEED or angular > SPIN
+
+
+def not_let_go(moment: Moment, body: str, words: str) -> str:
+    """What keeps a thing, in words for people, from being released in something else and at rest; '' for nothing."""
+    if moment.touching(body, HAND):
+        return f"the {words} still touches the gripper"
+    if moment.touching(body, TABLE):
+        return f"the {words} touches the table"
+    return f"the {words} still moves" if moving(moment, body) else ""

@@ -178,6 +178,13 @@ class World:
         """Push a body with a force [N] and torque [N m] (6,) at its centre of mass, in world axes, until changed."""
         self.data.xfrc_applied[self.model.body(body).id] = wrench
 
+    def push(self, wrench: Array) -> None:
+        """From now on a force [N] and torque [N m] (6,) act on the flange at the TCP, in base_link axes."""
+        com = self.data.xipos[self.model.body("flange").id]
+        at_com = np.array(wrench, float)
+        at_com[3:] += np.cross(self.T_base_tcp().position - com, at_com[:3])
+        self.external_wrench("flange", at_com)
+
     # ---- the gripper
 
     def command_jaw(self, width: float, speed: float, force: float) -> float:

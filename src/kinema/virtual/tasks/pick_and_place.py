@@ -13,7 +13,7 @@ from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose, distance, so3_exp
 from kinema.robots import GRIPPER
 from kinema.virtual import catalogue, layout, objects
-from kinema.virtual.judging import HAND, TABLE, UPRIGHT, Judge, Moment, Verdict, moving
+from kinema.virtual.judging import HAND, UPRIGHT, Judge, Moment, Verdict, not_let_go
 from kinema.virtual.layout import Scenario
 from kinema.virtual.objects import ContainerKind, Pool
 from kinema.virtual.scripting import (
@@ -95,14 +95,8 @@ def judge(scenario: Scenario) -> Judge:
             missing = f"the {names[1]} has been tipped over"
         elif not (inside and low < vessel.rim and centre[2] > 0.0):
             missing = f"the {names[0]} is not in the {names[1]}"
-        elif held:
-            missing = f"the {names[0]} still touches the gripper"
-        elif moment.touching(target.name, TABLE):
-            missing = f"the {names[0]} touches the table"
-        elif moving(moment, target.name):
-            missing = f"the {names[0]} still moves"
         else:
-            missing = ""
+            missing = not_let_go(moment, target.name, names[0])
         return Verdict(missing, detail)
 
     return look

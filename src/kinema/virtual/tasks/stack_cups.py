@@ -9,7 +9,7 @@ from kinema.chunk import Truth
 from kinema.geometry import Pose
 from kinema.robots import GRIPPER
 from kinema.virtual import catalogue, layout, objects
-from kinema.virtual.judging import HAND, TABLE, UPRIGHT, Judge, Moment, Verdict, moving
+from kinema.virtual.judging import HAND, UPRIGHT, Judge, Moment, Verdict, not_let_go
 from kinema.virtual.layout import Placed, Scenario
 from kinema.virtual.objects import Pool
 from kinema.virtual.scripting import Box
@@ -66,14 +66,8 @@ def judge(scenario: Scenario) -> Judge:
             missing = f"the {names[1]} has been tipped over"
         elif not (beside < BESIDE and 0.0 < foot[2] < WITHIN * height and aligned > ALIGNED):
             missing = f"the {names[0]} is not in the {names[1]}"
-        elif held:
-            missing = f"the {names[0]} still touches the gripper"
-        elif moment.touching(target.name, TABLE):
-            missing = f"the {names[0]} touches the table"
-        elif moving(moment, target.name):
-            missing = f"the {names[0]} still moves"
         else:
-            missing = ""
+            missing = not_let_go(moment, target.name, names[0])
         return Verdict(missing, detail)
 
     return look
