@@ -2,7 +2,7 @@
 
 import torch
 
-from kinema.policies.augmentation import varied
+from kinema.policies.augmentation import varied, varied_clips
 
 torch.set_num_threads(1)
 
@@ -57,3 +57,25 @@ def test_light_changes_contrast_of_an_image_and_brightness_of_its_channels():
     torch.testing.assert_close(centred, gain[..., None] * given, atol=1e-5, rtol=0)
     torch.testing.assert_close(gain, gain[:, :1].expand(-1, 3))
     assert 0.85 <= gain.min() < 0.9 and 1.1 < gain.max() <= 1.15
+
+
+def test_all_images_of_a_camera_in_a_clip_are_varied_alike():
+    torch.manual_seed(0)
+    now = torch.randint(64, 192, (6, 3, 18, 24, 3), dtype=torch.uint8)
+    still = now[:, :, None].expand(-1, -1, 4, -1, -1, -1)
+    torch.manual_seed(1)
+    other, coming = varied_clips(now, still, 2.0)
+    assert other.dtype == coming.dtype == torch.uint8 and other.shape == now.shape and coming.shape == still.shape
+    assert torch.equal(coming, other[:, :, None].expand_as(coming)), "what stood still moves"
+    assert not torch.equal(other, now)
+    moved = (other.float() - now.float()).flatten(2).std(dim=2)
+    assert (moved[:, 1:] > moved[:, :1]).any(), "no strip hides anything in a side camera"
+    torch.manual_seed(1)
+    alone, nothing = varied_clips(now, None, 2.0)
+    assert nothing is None and torch.equal(alone, other)
+
+
+def test_a_clip_stays_as_it_is_but_for_light_and_strips():
+    now = torch.randint(100, 156, (40, 3, 18, 24, 3), dtype=torch.uint8)
+    other, _ = varied_clips(now, None, 0.0)
+    assert (other[:, 0].int() - now[:, 0].int()).abs().max() == 0

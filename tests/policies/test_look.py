@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from kinema.errors import CheckpointError, ConfigError, ObservationError
-from kinema.policies import look, look_file
+from kinema.policies import checkpoint, look, look_file
 from kinema.policies.image_encoder import Encoders, EncodersConfig, ImageEncoderConfig
 from kinema.policies.look import EyeConfig, Look, LookConfig
 from kinema.policies.text import WordsConfig
@@ -149,6 +150,19 @@ def test_a_look_comes_back_from_its_file_as_it_was(tmp_path):
     assert all(torch.equal(value, restored) for value, restored in taught)
     assert not torch.equal(one.join[0].weight, other.join[0].weight), "what a policy learns is not the file's"
     assert [file.name for file in tmp_path.iterdir()] == [look_file.NAME]
+
+
+def test_a_look_is_taken_from_a_policy_that_sees_by_it(tmp_path):
+    one = fresh()
+    torch.manual_seed(1)
+    other = Look(THREE, 3, SIZE).eval()
+    save_file({f"look.{name}": value for name, value in one.state_dict().items()}, tmp_path / checkpoint.WEIGHTS)
+    look_file.restore(other, tmp_path)
+    taught = zip(look.grounded(one), look.grounded(other), strict=True)
+    assert all(torch.equal(value, restored) for value, restored in taught)
+    save_file({"head.weight": torch.ones(1)}, tmp_path / checkpoint.WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: does not fit this look: it has other parts"):
+        look_file.restore(other, tmp_path)
 
 
 @pytest.mark.parametrize("fault", ["missing", "cut", "another"])

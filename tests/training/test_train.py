@@ -87,9 +87,11 @@ def test_two_stages_of_the_video_policy_and_the_video_network_stays_as_it_was(da
     assert first.training["videos"] == [data.fingerprint]
     assert "action" not in first.training["held_out"] and "position_mm" not in first.training["held_out"]
     begin = ("--begin", str(tmp_path / "one/checkpoint"))
-    assert train(data, tmp_path / "two", *VIDEO, "--stage", "action", *begin) == 0
+    changes = tmp_path / "changes.yaml"
+    changes.write_text("draws: 2\n")
+    assert train(data, tmp_path / "two", *VIDEO, "--stage", "action", *begin, "--config", str(changes)) == 0
     second = checkpoint.read(tmp_path / "two/checkpoint")
-    assert second.training["before"]["hash"] == first.hash and second.config == first.config
+    assert second.training["before"]["hash"] == first.hash and second.config == {**first.config, "draws": 2}
     assert second.training["held_out"]["position_mm"] > 0
     before, after = (load_file(tmp_path / name / "checkpoint/model.safetensors") for name in ("one", "two"))
     video = [name for name in before if name.startswith(("unet.", "codec.", "text."))]
@@ -219,6 +221,16 @@ def test_two_processes_share_each_batch_and_leave_one_policy(data, tmp_path):
 def test_what_cannot_be_trained_is_refused(data, whole, tmp_path, capsys, rest, said):
     given = [word.format(data=data.folder, whole=whole / "checkpoint") for word in rest]
     assert train(data, tmp_path, *given) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, said", [("drawings: 2", "'drawings'"), ("- 1", "Input should be an object"), ("label: 32", "label.")]
+)
+def test_changes_of_a_checkpoint_that_it_cannot_have_are_refused(data, whole, tmp_path, capsys, text, said):
+    changes = tmp_path / "changes.yaml"
+    changes.write_text(text)
+    assert train(data, tmp_path, *BASELINE, "--begin", str(whole / "checkpoint"), "--config", str(changes)) == 2
     assert said in capsys.readouterr().err
 
 

@@ -41,7 +41,8 @@ class _Measured(Watcher):
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=Path, required=True, metavar="FOLDER", help="pictures of `kinema scenes`")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=f"state, and {look_file.NAME}")
-    parser.add_argument("--begin", type=Path, metavar="FOLDER", help="of an earlier grounding, to go on from")
+    told = "of an earlier grounding, or of a policy that sees by one, to go on from"
+    parser.add_argument("--begin", type=Path, metavar="FOLDER", help=told)
     parser.add_argument("--steps", type=int, default=6000, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=16, help="pictures a step, default %(default)s")
     parser.add_argument(

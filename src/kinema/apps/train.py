@@ -34,9 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--videos", type=Path, nargs="+", default=[], metavar="SHARDS", help="without actions: --stage video"
     )
-    network = parser.add_mutually_exclusive_group()
-    network.add_argument("--config", type=Path, metavar="FILE", help="another network than the size's, as YAML")
-    network.add_argument("--begin", type=Path, metavar="CHECKPOINT", help="to go on from, as --stage action does")
+    told = "another network than the size's, as YAML; with --begin, of what is to differ"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=told)
+    parser.add_argument("--begin", type=Path, metavar="CHECKPOINT", help="to go on from, as --stage action does")
     parser.add_argument("--look", type=Path, metavar="FOLDER", help="that `kinema ground` made, to begin with")
     parser.add_argument("--scratch", action="store_true", help="no published weights, which the full size begins with")
     parser.add_argument(

@@ -108,21 +108,25 @@ class Patches(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, height, width), -1 to 1, of latents (n, predicted, h, w)."""
         kept = latents * self._weight(self.predicted)
-        patches = _exactly("nchw,pc->nphw", kept, self.basis[:, : self.predicted]) + self.mean[:, None, None]
+        with _exactly(kept):
+            patches = torch.einsum("nchw,pc->nphw", kept.float(), self.basis[:, : self.predicted])
+        patches = patches + self.mean[:, None, None]
         return functional.pixel_shuffle(patches, self.factor)
 
     def _project(self, images: Tensor, kept: int) -> Tensor:
-        patches = functional.pixel_unshuffle(images, self.factor) - self.mean[:, None, None]
-        return _exactly("nphw,pc->nchw", patches, self.basis[:, :kept])
+        """As a convolution: a third of the time of cutting patches out."""
+        basis = self.basis[:, :kept].T
+        kernel = basis.unflatten(1, (3, self.factor, self.factor)).contiguous()
+        with _exactly(images):
+            return functional.conv2d(images.float(), kernel, -(basis @ self.mean), stride=self.factor)
 
     def _weight(self, kept: int) -> Tensor:
         return (self.std[:kept].sqrt() * self.loudness)[:, None, None]
 
 
-def _exactly(equation: str, values: Tensor, basis: Tensor) -> Tensor:
+def _exactly(values: Tensor) -> torch.autocast:
     """In 32 bits even where the networks around it compute in 16."""
-    with torch.autocast(values.device.type, enabled=False):
-        return torch.einsum(equation, values.float(), basis)
+    return torch.autocast(values.device.type, enabled=False)
 
 
 class Vae(nn.Module):

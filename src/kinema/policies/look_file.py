@@ -12,6 +12,7 @@ from safetensors.torch import load, save as serialised
 from torch import Tensor
 
 from kinema.errors import CheckpointError
+from kinema.policies.checkpoint import WEIGHTS
 from kinema.policies.look import Look, grounded
 
 NAME = "look.safetensors"
@@ -30,11 +31,18 @@ def save(folder: Path, look: Look, facts: Mapping[str, Any]) -> str:
 
 
 def restore(look: Look, folder: Path) -> str:
-    """Give the look what one of the same shape has learned; returns the file's SHA-256. Raises CheckpointError."""
-    file = folder / NAME
+    """Give the look what one of the same shape has learned; returns the file's SHA-256. Raises CheckpointError.
+
+    folder  of a grounding, or the checkpoint of a policy that sees by such a look
+    """
+    file, wanted = folder / NAME, _taught(look)
     try:
+        if not file.exists() and (folder / WEIGHTS).exists():
+            file = folder / WEIGHTS
         content = file.read_bytes()
-        tensors, wanted = load(content), _taught(look)
+        tensors = load(content)
+        if file.name == WEIGHTS:
+            tensors = {name: tensors[part] for name in wanted if (part := f"look.{name}") in tensors}
         if tensors.keys() != wanted.keys():
             raise RuntimeError(f"it has other parts: {', '.join(sorted(tensors.keys() ^ wanted.keys())[:5])}")
         look.load_state_dict(tensors, strict=False)

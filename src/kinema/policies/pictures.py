@@ -45,7 +45,7 @@ def recent(observation: Observation, cameras: Sequence[str], size: tuple[int, in
 
 def signal(images: Tensor) -> Tensor:
     """Images (..., height, width, 3) uint8 as (..., 3, height, width) float32 from -1 to 1."""
-    return images.movedim(-1, -3).float() / 127.5 - 1.0
+    return (images.movedim(-1, -3) / 127.5).sub_(1.0)
 
 
 def fixed(cameras: int, size: tuple[int, int], cell: int = 8) -> Tensor:

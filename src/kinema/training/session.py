@@ -34,7 +34,7 @@ class Order:
 
     kind, size, stage  as in `stages.RECIPES`
     data        shards; videos: more of them, of which only images and texts are looked at, in the stage `video`
-    config      YAML file with the network's configuration, or None: the size's own
+    config      YAML file with the network's configuration, or None: the size's own; with `begin`, of what is to differ
     begin       a checkpoint to go on from, or None
     look        folder of a look that knows what words mean, or None
     published   begin with published weights where the size has such
@@ -130,7 +130,7 @@ class Session:
             if order.published and hasattr(made, "load_pretrained"):
                 made.load_pretrained()
             return None, self._given_look(made)
-        facts, made = stages.restored(order.begin, order.kind)
+        facts, made = stages.restored(order.begin, order.kind, order.config)
         if (facts.cameras, facts.image_size) != (order.cameras, size):
             raise TrainingError(
                 f"{order.begin}: sees {', '.join(facts.cameras)} in {facts.image_size} px, "

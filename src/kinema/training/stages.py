@@ -7,9 +7,12 @@ of them alone: to begin with videos, and to see what is lost without them ("Unif
 Dreamitate learns videos of the side cameras, and nothing else.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pydantic
 
 from kinema import yaml_file
 from kinema.calibration.bundle import SIDE_CAMERAS
@@ -47,6 +50,10 @@ class Recipe:
     warm_up: int = 200
     average: float = 0.999
     shift: float = 0.016
+
+
+class _Changes(pydantic.RootModel[dict[str, pydantic.JsonValue]]):
+    """Some of a configuration's keys, as a YAML file has them."""
 
 
 RECIPES = {  # by kind, size and stage
@@ -102,12 +109,19 @@ def begin_look(model: Any, folder: Path) -> str:
     return look_file.restore(model.look, folder)
 
 
-def restored(folder: Path, kind: str) -> tuple[Checkpoint, Any]:
-    """A checkpoint and its network, to be trained further; raises CheckpointError, also where it is of another kind."""
+def restored(folder: Path, kind: str, file: Path | None = None) -> tuple[Checkpoint, Any]:
+    """A checkpoint and its network, to be trained further; what a YAML file says of its configuration goes first.
+
+    Raises CheckpointError, also where it is of another kind or the network has other parts, ConfigError for the file.
+    """
     facts, tensors = checkpoint.load(folder)
     if facts.kind != kind:
         raise CheckpointError(f"{folder}: is a checkpoint of {facts.kind}, wanted is one of {kind}")
     config, model = _NETWORKS[kind]
-    made = model(facts.configured(config, folder), len(facts.cameras), facts.image_size)
+    wanted = facts.configured(config, folder)
+    if file is not None:
+        changes = yaml_file.read(file, _Changes, ConfigError).root
+        wanted = yaml_file.checked(file, config, json.dumps({**facts.config, **changes}), ConfigError)
+    made = model(wanted, len(facts.cameras), facts.image_size)
     checkpoint.restore(made, tensors, folder)
     return facts, made

@@ -161,12 +161,15 @@ class _Source:
 
 def _cut(images: Tensor, steps: Tensor, shift: Tensor) -> Tensor:
     """Images (b, f, cameras, height, width, 3) at steps (b, f) of all (n, cameras, ...), by a shift (b, cameras, 2)."""
-    cameras, height, width = images.shape[1:4]
-    device = images.device
-    rows = (torch.arange(height, device=device) + shift[..., :1]).clamp(0, height - 1)  # (b, cameras, height)
-    columns = (torch.arange(width, device=device) + shift[..., 1:]).clamp(0, width - 1)
-    camera = torch.arange(cameras, device=device)[:, None, None]
-    return images[steps[:, :, None, None, None], camera, rows[:, None, :, :, None], columns[:, None, :, None, :]]
+    cameras, height, width, numbers = images.shape[1:]
+    rows = (torch.arange(height, device=images.device) + shift[..., :1]).clamp(0, height - 1)  # (b, cameras, height)
+    columns = (torch.arange(width, device=images.device) + shift[..., 1:]).clamp(0, width - 1)
+    cut = torch.empty(*steps.shape, cameras, height, width, numbers, dtype=images.dtype, device=images.device)
+    for moment, wanted in enumerate(steps):
+        for camera in range(cameras):  # one after the other: rows are copied whole
+            moved = images[wanted, camera].index_select(1, rows[moment, camera])
+            torch.index_select(moved, 2, columns[moment, camera], out=cut[moment, :, camera])
+    return cut
 
 
 # ---- windows

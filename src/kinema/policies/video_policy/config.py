@@ -114,6 +114,9 @@ class VideoPolicyConfig(VideoConfig):
 
     look             sees the present images as they are, and the tool's state, beside the U-Net's features; None:
                      without. Not in the paper: at a small size the codec leaves out what localising takes
+    varied           how much light and tint differ in training, of what `varied` does to what a look sees; above 0
+                     strips hide parts of the side cameras' clips, too, as an arm does that no demonstration shows; 0:
+                     clips are taken as they are
     action_noise     mean and standard deviation of ln(sigma) of actions in training, drawn apart from the video's
     read_share       of training moments whose video is all noise, as in a single pass
     draws            noises of a moment's actions that are learned from by one pass of the video network
@@ -132,6 +135,7 @@ class VideoPolicyConfig(VideoConfig):
     adapter: Annotated[BottlenecksConfig | FlatConfig, pydantic.Field(discriminator="kind")] = BottlenecksConfig()
     action: ActionUNetConfig = ActionUNetConfig()
     look: LookConfig | None = None
+    varied: float = pydantic.Field(default=0.0, ge=0)
     action_noise: tuple[float, float] = (1.0, 1.6)
     read_share: float = pydantic.Field(default=0.3, ge=0, le=1)
     draws: int = pydantic.Field(default=1, ge=1)
@@ -184,10 +188,11 @@ class VideoPolicyConfig(VideoConfig):
             action=ActionUNetConfig(channels=(64, 128), step=64, rejoin=True),
             change=True,
             look=LookConfig(),
+            varied=2.0,
             action_noise=(0.0, 1.6),
             action_sigma=80.0,
             read_share=0.5,
-            draws=4,
+            draws=8,
             finish_steps=1,
             latency=dict(_SMALL_LATENCY),
             rates=(1.0, 1.0, 0.0),

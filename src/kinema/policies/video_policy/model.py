@@ -6,6 +6,7 @@ of the training moments shows a video of nothing but noise.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from kinema.policies import look, sampling
 from kinema.policies.action_unet import ActionUNet, Answer, action_loss
 from kinema.policies.actions import WIDTH
-from kinema.policies.augmentation import varied
+from kinema.policies.augmentation import varied, varied_clips
 from kinema.policies.batch import Batch
 from kinema.policies.engines.graph import Part, Tensors, running
 from kinema.policies.look import Look, Looking
@@ -94,13 +95,16 @@ class VideoPolicyModel(VideoModel, Looking):
         Without `batch.future` every moment is one whose video is all noise: enough for the stage `action`.
         """
         config, count, device = self.config, len(batch), batch.now.device
+        if config.varied and self.training:
+            now, future = varied_clips(batch.now, batch.future, config.varied)
+            batch = replace(batch, now=now, future=future)
         state = batch.state if stage != "video" else None
         sight = self.see(batch.now, batch.text, state, config.stain, batch.glimpse)
         sight = sight.where(torch.rand(count, device=device) >= config.drop)
         sigma = sampling.log_normal(torch.randn(count, device=device), *config.video_noise)
         read = torch.rand(count, device=device) < (config.read_share if batch.future is not None else 1.0)
         sigma = sigma.masked_fill(read, sampling.SIGMA_MAX)
-        clean = self._encode(batch.now, batch.future)
+        clean = self._clean(batch, read if stage == "action" else torch.zeros_like(read))
         scaled, velocity = sampling.diffuse(clean, torch.randn_like(clean), sigma)
         with torch.set_grad_enabled(stage != "action" and torch.is_grad_enabled()):
             answer, features = self._video(scaled, sigma, sight.shown, sight.text)
@@ -177,7 +181,14 @@ class VideoPolicyModel(VideoModel, Looking):
         shown = self._shown(images, stain)
         if self.look is None or query is None:
             return (shown,)
-        return shown, self.look(varied(images) if self.training else images, query, state)
+        return shown, self.look(varied(images) if self.training and not self.config.varied else images, query, state)
+
+    def _clean(self, batch: Batch, read: Tensor) -> Tensor:
+        """Latents of the moments' videos; zeros where one is `read` (b,) from noise alone, and so isn't needed."""
+        clean = self._encode(batch.now, None)
+        if batch.future is not None and not read.all():
+            clean[~read] = self._encode(batch.now[~read], batch.future[~read])
+        return clean
 
     def _adapted(self, features: list[Tensor], sigma: Tensor) -> Tensor:
         """The features as one vector."""

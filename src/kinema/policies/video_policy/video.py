@@ -19,6 +19,8 @@ from kinema.policies.pictures import signal
 from kinema.policies.video_policy import unet
 from kinema.policies.video_policy.config import VideoConfig
 
+_PORTION = 48  # images that are encoded at a time: a processor's caches hold no more
+
 
 class VideoModel(nn.Module):
     """Codec, text encoder and video U-Net of a clip."""
@@ -96,7 +98,8 @@ class VideoModel(nn.Module):
         if future is None:
             return torch.zeros(len(now), self.clip, *self.latent, device=now.device)
         images = torch.cat([now[:, :1], future.flatten(1, 2)], dim=1)
-        latents = self.codec.encode(signal(images.flatten(0, 1))).unflatten(0, images.shape[:2])
+        some = images.flatten(0, 1).split(_PORTION)
+        latents = torch.cat([self.codec.encode(signal(part)) for part in some]).unflatten(0, images.shape[:2])
         return (latents - self._base(now)) / self.scale
 
     def _base(self, now: Tensor) -> Tensor:
