@@ -170,7 +170,8 @@ class Session:
         width, _ = self._data.size(0, order.cameras[0])
         usual = stages.recipe(order.kind, order.size, order.stage).shift
         shift = round((usual if order.shift is None else order.shift) * width)
-        framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix, model.history, _ASTRAY)
+        astray = _ASTRAY if model.history == 1 else 0.0  # a past would have to have gone astray, too
+        framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix, model.history, astray)
         framing = replace(framing, opening=getattr(model, "opening", 0), goal=getattr(model, "goal", False))
         train, held_out = ([(self._data, episode) for episode in some] for some in split(self._data, order.held_out))
         train += [(data, episode) for data in self._videos for episode in range(len(data))]

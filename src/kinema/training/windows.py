@@ -47,8 +47,8 @@ class Framing:
     history  moments of images, the newest at t, as far apart as frames; with more than one come the steps since then
     shift    [px] a camera's images are moved by up to so much, all alike, in each direction; the border goes on
     prefix   up to so many first steps of a chunk are committed already, in every second moment
-    astray   [m] spread of how far aside the tool is taken to be, in every second moment in which it is free and only
-             its glimpse is looked at; the chunk then leads back to where it was
+    astray   [m] spread of how far aside the tool is taken to be, in every second moment in which it is free and a
+             glimpse says what is seen; the chunk then leads back to where it was
     opening  only so many moments from an episode's beginning on; 0: all
     goal     masks of where the thing is to lie belong to it
     """
@@ -255,7 +255,7 @@ class Windows:
             done=None if self._done is None else self._done[mine],
             goal=None if self._goals is None else self._goal(self._goals, drawn),
         )
-        if not seen or self._space is None or not drawn.astray.any():
+        if batch.glimpse is None or self._space is None or not drawn.astray.any():
             return batch
         return _astray(batch, torch.from_numpy(drawn.astray).to(self._device), self._space)
 
@@ -291,8 +291,9 @@ def _astray(batch: Batch, way: Tensor, space: ActionSpace) -> Batch:
     """Moments as they would be, had the tool been aside by a way (b, 3) [m] in its own frame; the chunk leads back.
 
     So a policy is shown what it does when it comes down beside a thing, which hardly a demonstration shows (Zhou et al.
-    2023, "NeRF in the Palm of Your Hand", where images are rendered anew; a glimpse needs no image). Where the thing is
-    between the fingers nothing is changed.
+    2023, "NeRF in the Palm of Your Hand", where images are rendered anew; a glimpse needs none). Images stay as they
+    are: what is read from them beside a glimpse has to be coarser than the way. Where the thing is between the fingers
+    nothing is changed.
     """
     glimpse, state, actions = batch.glimpse, batch.state, batch.actions
     assert glimpse is not None and state is not None and actions is not None
