@@ -24,17 +24,16 @@ def varied(images: Tensor, hidden: slice = slice(1, None), strength: float = 1.0
     hidden    cameras that an arm may cover; strength: of light and tint
     Draws come from torch's global generator.
     """
-    alike = (*images.shape[:2], *(1,) * (images.ndim - 5))
-    each = (*alike, 1, 1, 1)
-    gain = 1.0 + strength * _GAIN * (2 * torch.rand(each, device=images.device) - 1)
-    tint = strength * _TINT * torch.randn(*alike, 3, 1, 1, device=images.device)
+    frames = (1,) * (images.ndim - 5)
+    each = (*images.shape[:2], *frames)
+    gain = 1.0 + strength * _GAIN * (2 * torch.rand((*each, 1, 1, 1), device=images.device) - 1)
+    tint = strength * _TINT * torch.randn(*each, 3, 1, 1, device=images.device)
     lit = images * gain + tint
     side = lit[:, hidden]
     strip = _strips(side)
-    grey = (
-        _uniform(_GREY, each, images)[:, hidden] + 0.1 * torch.randn(*alike, 3, 1, 1, device=images.device)[:, hidden]
-    )
-    lit[:, hidden] = torch.where(strip.view(*strip.shape[:2], *each[2:-2], *strip.shape[2:]), grey, side)
+    each = (*side.shape[:2], *frames)
+    grey = _uniform(_GREY, (*each, 1, 1, 1), images) + 0.1 * torch.randn(*each, 3, 1, 1, device=images.device)
+    lit[:, hidden] = torch.where(strip.view(*each, 1, *strip.shape[2:]), grey, side)
     return lit
 
 
