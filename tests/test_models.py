@@ -7,7 +7,6 @@ import pytest
 from kinema import cell_file, paths
 from kinema.apps import launch_plan, trials
 from kinema.apps.rollouts import Player, play
-from kinema.apps.trials import TIME_LIMIT, Setting
 from kinema.policies import registry
 from kinema.virtual.tasks import SHIPPED
 from kinema.workers import on_all_cores
@@ -19,17 +18,7 @@ SCENARIOS, ENOUGH = 10, 7  # of each task, and how many of them have to succeed
 def test_it_succeeds_in_seven_of_ten_scenarios_of_each_task_that_nobody_has_shown():
     player = Player.of(str(FOLDER))
     cell = cell_file.load(cell_file.VIRTUAL)
-    setting = Setting(
-        policy=player.policy,
-        checkpoint=player.checkpoint,
-        inference=player.inference,
-        executed=player.executed,
-        images="normal",
-        execution=player.pace(cell.control.execution, player.latency, player.executed).mode,
-        latency=player.latency,
-        robot="virtual_ur5e",
-        time_limit=TIME_LIMIT,
-    )
+    setting = player.setting(cell.control.execution)
     scenes = trials.scenes(list(SHIPPED), ["seen"], "choose", SCENARIOS)
     rollouts = list(on_all_cores(play, [(player, setting, scene, cell_file.VIRTUAL) for scene in scenes], 2))
     for task in SHIPPED:

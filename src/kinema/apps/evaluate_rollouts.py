@@ -24,25 +24,19 @@ from kinema.workers import on_all_cores
 
 def settings(arguments: argparse.Namespace, player: Player, execution: Execution) -> list[Setting]:
     """Every combination that the command line asks for."""
-    latency = player.latency if arguments.latency is None else arguments.latency
-    rows = []
-    for executed in (wanted or player.executed for wanted in arguments.executed):
-        fit = player.pace(execution, latency, executed).mode
-        rows += [
-            Setting(
-                policy=player.policy,
-                checkpoint=player.checkpoint,
-                inference=player.inference,
-                executed=executed,
-                images=images,
-                execution=arguments.execution or fit,
-                latency=latency,
-                robot=arguments.robot,
-                time_limit=arguments.time_limit,
-            )
-            for images in arguments.images
-        ]
-    return rows
+    return [
+        player.setting(
+            execution,
+            executed=executed,
+            images=images,
+            mode=arguments.execution,
+            latency=arguments.latency,
+            robot=arguments.robot,
+            time_limit=arguments.time_limit,
+        )
+        for executed in arguments.executed
+        for images in arguments.images
+    ]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

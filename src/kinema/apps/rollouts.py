@@ -11,7 +11,7 @@ import numpy as np
 from kinema import cell_file, paths
 from kinema.apps import lockstep
 from kinema.apps.lockstep import EpisodeResult, Watcher
-from kinema.apps.trials import LISTS, Images, Rollout, Scene, Setting
+from kinema.apps.trials import LISTS, TIME_LIMIT, Images, Rollout, Scene, Setting
 from kinema.chunk import Image, Observation, Prediction
 from kinema.control.messages import Mode
 from kinema.control.pacing import Pace, Tempo, pace
@@ -88,6 +88,23 @@ class Player:
             return pace(Tempo(latency, self.dt, self.executable), execution, executed, mode)
         except ConfigError as error:
             raise ConfigError(f"{self.source}: {error}") from None
+
+    def setting(
+        self,
+        execution: Execution,
+        executed: int = 0,
+        images: Images = "normal",
+        mode: Mode | None = None,
+        latency: float | None = None,
+        robot: str = "virtual_ur5e",
+        time_limit: float = TIME_LIMIT,
+    ) -> Setting:
+        """How it is to act; where nothing else is asked for as it does best, by its own latency. Raises as `pace`."""
+        executed, latency = executed or self.executed, self.latency if latency is None else latency
+        fit = self.pace(execution, latency, executed).mode
+        return Setting(
+            self.policy, self.checkpoint, self.inference, executed, images, mode or fit, latency, robot, time_limit
+        )
 
 
 class Altered:
