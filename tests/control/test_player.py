@@ -182,6 +182,34 @@ def test_overlap_asks_every_eight_steps_and_the_new_chunk_takes_over() -> None:
     assert {e.data["chunk"] for e in superseded} == {1, 2, 3, 4}
 
 
+def test_a_slow_first_chunk_meets_a_standing_arm_and_begins_with_its_first_step() -> None:
+    deck = Deck()
+    deck.until_request(at_rest=True)
+    slow = chunk(deck.t_ns, step=0.015)
+    for _ in range(250):  # 0.5 s: by its time it would begin 0.2 m away
+        deck.tick(at_rest=True)
+    deck.give(slow, at=aside(0.001))
+    assert [e.data["first"] for e in deck.events if e.kind == "chunk_accepted"] == [0]
+    reached = []
+    for _ in range(600):
+        deck.tick()
+        reached += deck.reached
+    assert reached == list(range(slow.executable))
+    assert distance(deck.player.playing.path.reference(0.0, 1.0, 0.0).pose, ANCHOR)[0] < 1e-9
+
+
+@pytest.mark.parametrize(("stands", "at"), [(False, ANCHOR), (True, aside(0.0022))])
+def test_f03_a_slow_first_chunk_is_refused_where_the_arm_has_moved_since(stands: bool, at: Pose) -> None:
+    deck = Deck()
+    deck.until_request(at_rest=True)
+    slow = chunk(deck.t_ns, step=0.015)
+    for i in range(250):
+        deck.tick(at_rest=stands or i != 100)
+    with pytest.raises(RefusalError, match=r"begins 0\.\d* m") as refusal:
+        deck.give(slow, at=at)
+    assert refusal.value.fault == "F03"
+
+
 def test_stop_and_go_asks_only_after_settling() -> None:
     deck = Deck(Mode.STOP_AND_GO)
     for _ in range(200):

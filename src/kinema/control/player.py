@@ -154,13 +154,12 @@ class Player:
             self._check_drift(chunk, t_ns, T_base_tcp, run.approval)
         positions, rotations = path.knots(chunk)
         positions, clamped = clamp(positions)
-        times = self._times(chunk)
-        first = self._first(chunk, times, 1.0 / run.speed_scale, t_ns)
-        slower = self._slower(chunk, times[first:], positions[first:], rotations[first:], run.speed_scale)
-        stretch = slower / run.speed_scale
-        first = self._first(chunk, times, stretch, t_ns)
-        playing = self._place(chunk, stretch * times, positions, rotations, width_t0, first, t_ns)
-        self._check_join(playing, T_base_goal)
+        knots, from_rest = (positions, rotations), run.mode is Mode.STOP_AND_GO
+        playing, stretch = self._plan(chunk, knots, width_t0, t_ns, run.speed_scale, from_rest)
+        if self._far(playing, T_base_goal) and self._stood_since(chunk, T_base_tcp):
+            playing, stretch = self._plan(chunk, knots, width_t0, t_ns, run.speed_scale, from_rest=True)
+        if far := self._far(playing, T_base_goal):
+            raise RefusalError("F03", far)
 
         events = self.abandon(t_ns, "superseded by a newer chunk")
         data: dict[str, Any] = {"chunk": chunk.id, "t0_ns": chunk.t0_ns, "first": playing.first, "stretch": stretch}
@@ -255,29 +254,50 @@ class Player:
                 f"its observation, allowed are {most[0] * 1000:.1f} mm and {math.degrees(most[1]):.2f} deg",
             )
 
-    def _times(self, chunk: ActionChunk) -> Array:
+    def _stood_since(self, chunk: ActionChunk, T_base_tcp: Pose) -> bool:
+        """Nothing has moved since its observation: thinking has taken no time of its path, and it may begin now."""
+        stood = self.playing is None and self._settled_ns is not None and self._settled_ns <= chunk.t0_ns
+        moved, turned = distance(chunk.T_base_tcp_t0, T_base_tcp)
+        most = self._execution.max_drift
+        return stood and moved <= most[0] and turned <= most[1]
+
+    def _plan(
+        self, chunk: ActionChunk, knots: tuple[Array, Array], width_t0: float, t_ns: int, scale: float, from_rest: bool
+    ) -> tuple[Playing, float]:
+        """The chunk from now on, and how many times slower than its own pace; `knots` are positions and rotations.
+
+        from_rest  it begins with its first step, at its anchor; else with the step that is due, whose time is known
+        """
+        times = self._times(chunk, from_rest)
+        first = self._first(chunk, times, 1.0 / scale, t_ns, from_rest)
+        slower = self._slower(chunk, times[first:], knots[0][first:], knots[1][first:], scale)
+        stretch = slower / scale
+        first = self._first(chunk, times, stretch, t_ns, from_rest)
+        return self._place(chunk, stretch * times, *knots, width_t0, first, t_ns, from_rest), stretch
+
+    def _times(self, chunk: ActionChunk, from_rest: bool) -> Array:
         """When anchor and executable steps (n + 1,) are due [s] at the chunk's own pace, 0 being the observation.
 
-        In stop-and-go 0 is where the path begins, at the anchor.
+        From rest 0 is where the path begins, at the anchor.
         """
         gap = path.first_gap(chunk)
         times = np.empty(chunk.executable + 1)
-        times[1:] = (gap if self.stop_and_go else chunk.offset) + chunk.dt * np.arange(chunk.executable)
+        times[1:] = (gap if from_rest else chunk.offset) + chunk.dt * np.arange(chunk.executable)
         times[0] = times[1] - gap
         return times
 
-    def _origin_ns(self, chunk: ActionChunk, stretch: float, t_ns: int) -> int:
+    def _origin_ns(self, chunk: ActionChunk, stretch: float, t_ns: int, from_rest: bool) -> int:
         """Where path time 0 lies, the arm's latency taken off."""
         latency = to_ns(self._execution.arm_latency)
-        if self.stop_and_go:
+        if from_rest:
             return t_ns + to_ns(self._execution.lead - stretch * path.first_gap(chunk)) - latency
         return chunk.t0_ns - latency
 
-    def _first(self, chunk: ActionChunk, times: Array, stretch: float, t_ns: int) -> int:
+    def _first(self, chunk: ActionChunk, times: Array, stretch: float, t_ns: int, from_rest: bool) -> int:
         """The first step that may still be played; raises RefusalError when too few are left (F04)."""
-        if self.stop_and_go:
+        if from_rest:
             return 0
-        s = to_seconds(t_ns - self._origin_ns(chunk, stretch, t_ns))
+        s = to_seconds(t_ns - self._origin_ns(chunk, stretch, t_ns, from_rest))
         first = int(np.searchsorted(stretch * times[1:], s + 1e-9, side="right"))
         usable, least = chunk.executable - first, self._execution.min_steps
         if usable < least:
@@ -314,6 +334,7 @@ class Player:
         width_t0: float,
         first: int,
         t_ns: int,
+        from_rest: bool,
     ) -> Playing:
         """The path from the step before the first usable one on (from the anchor where nothing has passed)."""
         n = chunk.executable
@@ -323,20 +344,21 @@ class Player:
         if chunk.force is not None:
             forces[0], forces[1:] = chunk.force[0], chunk.force[:n]
         knots = (times[first:], positions[first:], rotations[first:], widths[first:], forces[first:])
-        route = Path(*knots, from_rest=self.stop_and_go, begin=first - 1)
-        origin_ns = self._origin_ns(chunk, (times[1] - times[0]) / path.first_gap(chunk), t_ns)
+        route = Path(*knots, from_rest=from_rest, begin=first - 1)
+        origin_ns = self._origin_ns(chunk, (times[1] - times[0]) / path.first_gap(chunk), t_ns, from_rest)
         return Playing(chunk, route, origin_ns, first, to_seconds(t_ns - origin_ns))
 
-    def _check_join(self, playing: Playing, T_base_goal: Pose) -> None:
+    def _far(self, playing: Playing, T_base_goal: Pose) -> str:
+        """What is wrong where a path begins too far from the commanded pose, else ''."""
         joins = playing.path.reference(playing.s, 0.0, 0.0).pose
         moved, turned = distance(T_base_goal, joins)
         most = self._execution.max_join
-        if moved > most[0] or turned > most[1]:
-            raise RefusalError(
-                "F03",
-                f"chunk {playing.chunk.id} begins {moved:.3f} m and {turned:.2f} rad from the commanded pose, allowed "
-                f"are {most[0]} m and {most[1]} rad",
-            )
+        if moved <= most[0] and turned <= most[1]:
+            return ""
+        return (
+            f"chunk {playing.chunk.id} begins {moved:.3f} m and {turned:.2f} rad from the commanded pose, allowed "
+            f"are {most[0]} m and {most[1]} rad"
+        )
 
     # ---- time
 
