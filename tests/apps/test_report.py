@@ -75,7 +75,7 @@ def audit_lines(begin_ns: int) -> list[dict]:
     ]
     dropped = [line("step_dropped", 0.2, chunk=1, step=i, reason="its time has passed") for i in range(3)]
     other = [line("chunk_rejected", 1.0, fault="F01"), line("safety", 1.2, "the wrench is | 61 N")]
-    return [line("policy_started", 0.05, mode="overlap"), *accepted, *steps, *dropped, *other]
+    return [line("policy_started", -0.004, mode="overlap"), *accepted, *steps, *dropped, *other]
 
 
 def play(run: Run, number: int, begin_ns: int, rings: dict[str, RingWriter]) -> None:
@@ -93,7 +93,7 @@ def play(run: Run, number: int, begin_ns: int, rings: dict[str, RingWriter]) -> 
         deadline = time.monotonic() + 60
         while recorder._tick != k and time.monotonic() < deadline:
             time.sleep(0.005)
-    run.end(Episode(number, 6 + number, "put it | away", begin_ns, begin_ns + 3, number == 1, "in it", 4, 0.98, 0.01))
+    run.end(Episode(number, 6 + number, "put it | away", begin_ns - 5_000_000, begin_ns + 3, number == 1, "in it", 4, 0.98, 0.01))
 
 
 @contextlib.contextmanager

@@ -124,7 +124,8 @@ def _largest(values: Array) -> float | None:
 
 def _summarise(episode: Episode, telemetry: Telemetry | None, audit: Sequence[Event]) -> EpisodeSummary:
     span = telemetry.span_ns if telemetry else (episode.start_ns, episode.end_ns)
-    events = [event for event in audit if span[0] <= event.t_ns <= span[1]]
+    begin_ns, end_ns = min(span[0], episode.start_ns), max(span[1], episode.end_ns)  # telemetry is thinned
+    events = [event for event in audit if begin_ns <= event.t_ns <= end_ns]
     rows = telemetry.rows if telemetry else np.zeros(0, ROW)
     moving = rows[rows["state"] == State.EXECUTING]
     count = Counter(event.kind for event in events)

@@ -153,20 +153,17 @@ class Usual(pydantic.BaseModel):
 
 
 def load(folder: Path, checkpoint: str, mode: str) -> Usual | None:
-    """What stands in a checkpoint's folder, None where nothing does.
+    """What stands in a checkpoint's folder, None where nothing does of this mode.
 
-    Raises CheckpointError for a file of another checkpoint or mode, or one that is no such file.
+    Raises CheckpointError for a file of another checkpoint, or one that is no such file.
     """
     file, remedy = folder / NAME, f"`kinema evaluate divergence {folder}` makes it anew"
     if not file.exists():
         return None
     usual = yaml_file.read(file, Usual, CheckpointError, remedy)
-    if (usual.checkpoint, usual.mode) != (checkpoint, mode):
-        raise CheckpointError(
-            f"{file}: is of checkpoint {usual.checkpoint[:12]}, mode {usual.mode!r}; here are {checkpoint[:12]}, "
-            f"{mode!r}; {remedy}"
-        )
-    return usual
+    if usual.checkpoint != checkpoint:
+        raise CheckpointError(f"{file}: is of checkpoint {usual.checkpoint[:12]}, here is {checkpoint[:12]}; {remedy}")
+    return usual if usual.mode == mode else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,11 +158,14 @@ class PolicyNode(Node):
         if facts is None:
             return None
         folder = paths.find(wanted)
-        usual = divergence.load(folder, facts.hash, getattr(self._policy, "mode", ""))
+        mode = getattr(self._policy, "mode", "")
+        usual = divergence.load(folder, facts.hash, mode)
         if reaction in ("replan", "hold") and usual is None:
+            asked = f"{wanted} --inference {mode}" if mode else wanted
             raise ConfigError(
-                f"on_divergence is {reaction}, and nobody has measured what is usual of {wanted}: nothing would ever "
-                f"be above the threshold; `kinema evaluate divergence {wanted}` does, allowed before is ignore or off"
+                f"on_divergence is {reaction}, and nobody has measured what is usual of {wanted} in mode {mode!r}: "
+                f"nothing would ever be above the threshold; `kinema evaluate divergence {asked}` does, allowed "
+                "before is ignore or off"
             )
         return usual
 
