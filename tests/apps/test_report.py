@@ -93,7 +93,8 @@ def play(run: Run, number: int, begin_ns: int, rings: dict[str, RingWriter]) -> 
         deadline = time.monotonic() + 60
         while recorder._tick != k and time.monotonic() < deadline:
             time.sleep(0.005)
-    run.end(Episode(number, 6 + number, "put it | away", begin_ns - 5_000_000, begin_ns + 3, number == 1, "in it", 4, 0.98, 0.01))
+    span = (begin_ns - 5_000_000, begin_ns + 3)
+    run.end(Episode(number, 6 + number, "put it | away", *span, number == 1, "in it", 4, 0.98, 0.01))
 
 
 @contextlib.contextmanager
