@@ -78,6 +78,13 @@ def test_a_wrong_argument_ends_the_launch_with_its_reason(launch):
     assert "nonsense" in stack.log.read_text()
 
 
+def test_a_policy_that_can_not_be_deployed_ends_the_launch_with_its_reason(launch):
+    stack = launch(episodes=1, policy="models/video_policy", mode="twice")
+    assert stack.process.wait(timeout=60) != 0  # long before everything must have come up
+    assert "run_episodes: node policy does not come up: " in stack.log.read_text()
+    assert "has no mode 'twice'; allowed: single" in stack.log.read_text()
+
+
 def test_f22_a_cell_file_with_an_unknown_key_ends_the_launch_before_anything_starts(launch, tmp_path):
     text = (paths.root() / "launch/cells/virtual.yaml").read_text()
     (tmp_path / "bad.yaml").write_text(text + "\nspeed: 9\n")

@@ -34,6 +34,8 @@ _COMMON = (
 _RETRY = 0.25  # [s] between two tries at a device
 _DIAGNOSTICS = 1.0  # [s] between two reports
 
+GAVE_UP = "gave up"  # key in /diagnostics of a node that does not come up by itself any more; its message says why
+
 _LEVELS = {
     Level.OK: DiagnosticStatus.OK,
     Level.WARN: DiagnosticStatus.WARN,
@@ -73,6 +75,7 @@ class Node(LifecycleNode):
         self._stopping = threading.Event()
         self._why = "not configured yet"
         self._waiting = False  # for a device
+        self._gave_up = False  # coming up by itself
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(_DIAGNOSTICS, self._publish_diagnostics)
 
@@ -237,10 +240,11 @@ class Node(LifecycleNode):
         def attempt() -> None:
             if self._state_machine.current_state[1] == "unconfigured":
                 if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-                    self.trigger_activate()
+                    self._gave_up = self.trigger_activate() != TransitionCallbackReturn.SUCCESS
                 elif self._waiting and time.monotonic_ns() < deadline:
                     return
                 else:
+                    self._gave_up = True
                     self.get_logger().error(f"stays unconfigured: {self._why}")
             self.destroy_timer(timer)
 
@@ -272,7 +276,8 @@ class Node(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         state = self._state_machine.current_state[1]
-        own = Health(Level.ERROR if self._why else Level.OK, self._why or state, {"lifecycle": state})
+        facts = {"lifecycle": state} | ({GAVE_UP: "yes"} if self._gave_up and self._why else {})
+        own = Health(Level.ERROR if self._why else Level.OK, self._why or state, facts)
         now = time.monotonic_ns()
         array = DiagnosticArray()
         array.header.stamp = time_msg(now_ns())

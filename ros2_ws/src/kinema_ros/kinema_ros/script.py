@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import Executor
 from rclpy.experimental import EventsExecutor
@@ -17,7 +18,7 @@ from rclpy.task import Future
 
 from kinema.errors import ConfigError, DeviceError, KinemaError
 from kinema.topics import topic
-from kinema_ros.node import start
+from kinema_ros.node import GAVE_UP, start
 from kinema_ros.parameters import Parameter, declare
 from kinema_ros.topics import QOS, message_type
 
@@ -90,10 +91,22 @@ class Script(Node):
         return future.result()
 
     def wait_active(self) -> None:
-        """Until every one of `nodes` is active."""
+        """Until every one of `nodes` is active; raises DeviceError as soon as one of them has given up, saying why."""
         deadline = time.monotonic() + START_TIMEOUT
+        refusals: dict[str, str] = {}
+
+        def hear(told: DiagnosticArray) -> None:
+            for status in told.status:
+                if status.hardware_id in self._nodes and any(value.key == GAVE_UP for value in status.values):
+                    refusals[status.hardware_id] = status.message
+
+        hearing = self.create_subscription(DiagnosticArray, "/diagnostics", hear, 10)
         for name in self._nodes:
-            self.wait(functools.partial(self._is_active, name), deadline - time.monotonic(), f"node {name}, active,")
+            ready = functools.partial(self._is_active, name)
+            self.wait(lambda ready=ready: refusals or ready(), deadline - time.monotonic(), f"node {name}, active,")
+            for refused, why in refusals.items():
+                raise DeviceError(f"node {refused} does not come up: {why}")
+        self.destroy_subscription(hearing)
 
     def _is_active(self, name: str) -> bool:
         client = self._callers[f"{name}/get_state"]
