@@ -13,7 +13,7 @@ CELL ?=
 POLICY ?=
 MODE ?=
 APPROVAL ?= false
-SEED ?= 0
+SEED ?=
 RECORD ?= false
 HEADLESS ?=
 TEXT ?=
@@ -22,10 +22,10 @@ N ?= 20
 
 arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) $(if $(CELL),cell:=$(CELL)) $(if $(POLICY),policy:=$(POLICY)) \
 	$(if $(MODE),mode:=$(MODE)) \
-	seed:=$(SEED) record:=$(RECORD) require_approval:=$(APPROVAL) \
+	$(if $(SEED),seed:=$(SEED)) record:=$(RECORD) require_approval:=$(APPROVAL) \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
-recording = episodes:=$(EPISODES) $(if $(CELL),cell:=$(CELL)) scenario:=$(TASK) seed:=$(SEED) $(if $(TEXT),task:="$(TEXT)") \
+recording = episodes:=$(EPISODES) $(if $(CELL),cell:=$(CELL)) scenario:=$(TASK) $(if $(SEED),seed:=$(SEED)) $(if $(TEXT),task:="$(TEXT)") \
 	$(if $(OPERATOR),operator:="$(OPERATOR)") \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)
 
@@ -41,7 +41,7 @@ record: setup
 	@. tools/env.sh && exec ros2 launch recording handheld_demo.launch.py $(recording)
 
 demonstrations: setup
-	@. tools/env.sh && exec kinema demonstrations --task $(TASK) --episodes $(N) --seed $(SEED)
+	@. tools/env.sh && exec kinema demonstrations --task $(TASK) --episodes $(N) $(if $(SEED),--seed $(SEED))
 
 pusht: .venv-pusht/made
 
