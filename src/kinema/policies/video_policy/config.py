@@ -84,7 +84,7 @@ class FlatConfig:
 
 # The paper's 9 s for 30 guided steps on an A100 (appendix A.1) is 0.15 s a pass; the rest follows from that.
 _FULL_LATENCY = {"single": 0.2, "few:4": 0.7, "few:10": 1.6, "paper": 9.0}
-_SMALL_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 4.0}  # one thread, 128 x 96 pixels
+_SMALL_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 2.0}  # one thread, 128 x 96 pixels
 _MEDIUM_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 2.0}  # for a GPU; not measured on one yet
 
 
