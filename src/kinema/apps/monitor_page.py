@@ -175,7 +175,7 @@ _CHARTS: dict[str, Chart[Executor]] = {
     "period": Chart(
         "Loop period",
         (
-            Series("median", "ms", MEASURED, lambda e: 1e3 * e.period_p50),
+            Series("50 %", "ms", MEASURED, lambda e: 1e3 * e.period_p50),
             Series("99 %", "ms", COMMANDED, lambda e: 1e3 * e.period_p99),
             Series("max", "ms", WORST, lambda e: 1e3 * e.period_max),
         ),
