@@ -242,24 +242,28 @@ class Player:
 
     def _check_drift(self, chunk: ActionChunk, t_ns: int, T_base_tcp: Pose, looking: float) -> None:
         """`looking` [s] that a person may have looked at it."""
-        age, most = to_seconds(t_ns - chunk.t0_ns), self._execution.max_drift
+        age = to_seconds(t_ns - chunk.t0_ns)
         oldest = self._execution.max_age + looking
         if age > oldest:
             raise RefusalError("F04", f"chunk {chunk.id} is {age:.1f} s old, allowed are {oldest} s")
+        if drift := self._drift(chunk, T_base_tcp):
+            raise RefusalError("F04", drift)
+
+    def _drift(self, chunk: ActionChunk, T_base_tcp: Pose) -> str:
+        """What is wrong where the tool has moved since the observation, else ''."""
         moved, turned = distance(chunk.T_base_tcp_t0, T_base_tcp)
-        if moved > most[0] or turned > most[1]:
-            raise RefusalError(
-                "F04",
-                f"chunk {chunk.id}: the tool drifted by {moved * 1000:.1f} mm and {math.degrees(turned):.2f} deg since "
-                f"its observation, allowed are {most[0] * 1000:.1f} mm and {math.degrees(most[1]):.2f} deg",
-            )
+        most = self._execution.max_drift
+        if moved <= most[0] and turned <= most[1]:
+            return ""
+        return (
+            f"chunk {chunk.id}: the tool drifted by {moved * 1000:.1f} mm and {math.degrees(turned):.2f} deg since "
+            f"its observation, allowed are {most[0] * 1000:.1f} mm and {math.degrees(most[1]):.2f} deg"
+        )
 
     def _stood_since(self, chunk: ActionChunk, T_base_tcp: Pose) -> bool:
         """Nothing has moved since its observation: thinking has taken no time of its path, and it may begin now."""
         stood = self.playing is None and self._settled_ns is not None and self._settled_ns <= chunk.t0_ns
-        moved, turned = distance(chunk.T_base_tcp_t0, T_base_tcp)
-        most = self._execution.max_drift
-        return stood and moved <= most[0] and turned <= most[1]
+        return stood and not self._drift(chunk, T_base_tcp)
 
     def _plan(
         self, chunk: ActionChunk, knots: tuple[Array, Array], width_t0: float, t_ns: int, scale: float, from_rest: bool
