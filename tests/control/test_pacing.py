@@ -28,7 +28,8 @@ def test_whoever_says_how_is_obeyed() -> None:
 def test_in_overlap_a_chunk_goes_on_until_the_next_one_joins() -> None:
     found = pace(QUICK, EXECUTION, 8)
     thinking, waiting = 2, 2  # of 0.12 s, and of an image's 0.06 s more
-    assert found == Pace(Mode.OVERLAP, 8 - thinking, 8 + waiting + EXECUTION.min_steps)
+    assert found == Pace(Mode.OVERLAP, 8 - thinking, QUICK.executable), "as long as it may, if the next one is late"
+    assert pace(QUICK, EXECUTION, 24).executable == 24 + waiting + EXECUTION.min_steps, "the next can't be there before"
     assert pace(QUICK, EXECUTION, 1, Mode.OVERLAP).replan_steps == 1, "an observation needs a step to be played"
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from kinema.chunk import ActionChunk
 from kinema.control.messages import Event, Mode, PlayChunk, StartPolicy
+from kinema.control.pacing import Tempo, pace
 from kinema.control.player import Player, RefusalError
 from kinema.control.settings import ControlSettings, Execution
 from kinema.geometry import Pose, distance, so3_exp
@@ -390,6 +391,22 @@ def test_f04_too_old_for_the_steps_that_are_left(age: float, usable: int) -> Non
         with pytest.raises(RefusalError, match=f"{usable} of 24 executable steps are still ahead, needed are 4") as no:
             deck.give(chunk(0))
         assert no.value.fault == "F04"
+
+
+@pytest.mark.parametrize("late", [0.12, 0.3, 0.6])
+def test_an_answer_that_comes_later_than_declared_slows_nothing_down(late: float) -> None:
+    """Eight steps between observations, paced for 0.12 s: the chunk before goes on meanwhile (F05 else)."""
+    deck, found = Deck(), pace(Tempo(0.12, 0.1, 24), Execution(), 8)
+    deck.player.start(
+        StartPolicy(found.mode, 1.0, uses_force=False, replan_steps=found.replan_steps, executable=found.executable), 0
+    )
+    for id in range(1, 8):
+        deck.until_request()
+        seen_ns = deck.t_ns
+        while deck.t_ns < seen_ns + round(late * 1e9):
+            deck.tick()
+        deck.give(chunk(seen_ns, step=0.0, id=id, dt=0.1, offset=0.1))
+    assert [e.text for e in deck.events if e.fault] == []
 
 
 def test_f05_late_inference_warns_and_then_is_an_error() -> None:

@@ -44,7 +44,9 @@ def pace(tempo: Tempo, execution: Execution, executed: int = 0, mode: Mode | Non
 
     Overlap where the policy thinks faster than its chunk is played, else stop and go. Stop and go plays exactly
     `executed` steps. In overlap the next observation is taken while its predecessor's chunk is played; that chunk goes
-    on until the next one joins, so it needs some steps more. Raises ConfigError for more steps than may be executed.
+    on until the next one joins, as long as it may, and longer where so many steps lie between observations that the
+    next can't be there before: an arm that slows down whenever a chunk is late makes a motion that nobody planned.
+    Raises ConfigError for more steps than may be executed.
     """
     if not 0 <= executed <= tempo.executable:
         raise ConfigError(f"{executed} executed steps; allowed: up to {tempo.executable}, 0: the policy's own number")
@@ -56,7 +58,8 @@ def pace(tempo: Tempo, execution: Execution, executed: int = 0, mode: Mode | Non
         return Pace(mode, executable=executed)
     thinking = _steps(tempo.latency, tempo.dt)  # that pass before the first of a chunk is played
     waiting = _steps(tempo.latency + _FRAME, tempo.dt)
-    return Pace(mode, max(executed - thinking, 1), executed + waiting + execution.min_steps)
+    needed = executed + waiting + execution.min_steps
+    return Pace(mode, max(executed - thinking, 1), max(needed, tempo.executable))
 
 
 def _steps(seconds: float, dt: float) -> int:
