@@ -53,47 +53,6 @@ class Clock:
         self.now += round(seconds * 1e9)
 
 
-def test_deadlines_are_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticking = Clock(monkeypatch)
-    keeper = RateKeeper(0.004)
-    begun = ticking.now
-    for i in range(1, 101):
-        ticking.now += 1_000_000 + 7_000 * i  # the work takes ever longer
-        assert keeper.wait() == 0
-        assert abs(ticking.now - begun - i * 4_000_000) < 1000
-    assert keeper.missed == 0
-
-
-def test_f19_late_cycles_are_counted_and_skipped_without_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticking = Clock(monkeypatch)
-    keeper = RateKeeper(0.004)
-    begun = ticking.now
-    keeper.wait()
-    ticking.now += 13_000_000  # deadlines at 8, 12 and 16 ms pass
-    assert keeper.wait() == 3
-    assert abs(ticking.now - begun - 20_000_000) < 1000  # the next that lies ahead: in phase, no catching up
-    assert (keeper.missed, keeper.missed_in_row) == (3, 3)
-    ticking.now += 5_000_000
-    assert keeper.wait() == 1
-    assert (keeper.missed, keeper.missed_in_row) == (4, 4)
-    ticking.now += 1_000_000
-    assert keeper.wait() == 0
-    assert (keeper.missed, keeper.missed_in_row) == (4, 0)
-
-
-def test_spinning_replaces_the_end_of_the_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticking = Clock(monkeypatch)
-    keeper = RateKeeper(0.004, spin=0.0005)
-    keeper.wait()
-    assert ticking.slept[0] == pytest.approx(0.0035, abs=1e-6)
-
-
-@pytest.mark.parametrize(("period", "spin"), [(0.0, 0.0), (-1.0, 0.0), (0.002, 0.002), (0.002, -0.1)])
-def test_impossible_rates_are_refused(period: float, spin: float) -> None:
-    with pytest.raises(ConfigError, match="allowed are"):
-        RateKeeper(period, spin)
-
-
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     """The monotonic clock in the test's hands, of a process in a cell of its own in `tmp_path`."""
@@ -101,6 +60,46 @@ def ticking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     monkeypatch.setattr(clock, "_own_slip", lambda: own)
     monkeypatch.setattr(clock, "_newest_ns", 0)
     return Clock(monkeypatch)
+
+
+def test_deadlines_are_absolute(ticking: Clock) -> None:
+    keeper = RateKeeper(0.004)
+    begun = ticking.now
+    for i in range(1, 101):
+        ticking.now += 1_000_000 + 7_000 * i  # the work takes ever longer
+        assert keeper.wait() == 0
+        assert abs(ticking.now - begun - i * 4_000_000) < 1000
+
+
+def test_f19_late_cycles_are_counted_and_skipped_without_a_burst(ticking: Clock) -> None:
+    keeper = RateKeeper(0.004)
+    begun = ticking.now
+    keeper.wait()
+    ticking.now += 13_000_000  # deadlines at 8, 12 and 16 ms pass
+    assert keeper.wait() == 3
+    assert abs(ticking.now - begun - 20_000_000) < 1000  # the next that lies ahead: in phase, no catching up
+    ticking.now += 5_000_000
+    assert keeper.wait() == 1
+    ticking.now += 1_000_000
+    assert keeper.wait() == 0
+
+
+def test_f19_while_kinema_time_stands_still_no_cycle_begins(ticking: Clock, tmp_path: Path) -> None:
+    """Two records of an arm with one stamp would stop it."""
+    keeper, stamps = RateKeeper(0.004), []
+    for cycle in range(200):
+        ticking.now += 1_000_000
+        if cycle % 20 == 10:
+            Slip(tmp_path).ns += 30_000_000  # the world has fallen behind
+        assert keeper.wait() == 0
+        stamps.append(now_ns())
+    assert np.allclose(np.diff(stamps), 4_000_000, atol=10_000)
+
+
+@pytest.mark.parametrize("period", [0.0, -1.0])
+def test_impossible_rates_are_refused(period: float) -> None:
+    with pytest.raises(ConfigError, match="allowed is more than 0"):
+        RateKeeper(period)
 
 
 def test_a_slip_is_that_of_all_processes_of_its_cell() -> None:

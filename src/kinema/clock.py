@@ -47,38 +47,6 @@ class Every:
         return due
 
 
-class RateKeeper:
-    """Absolute deadlines on the monotonic clock; a late cycle is counted and its deadlines are skipped (F19).
-
-    It paces a loop whose device has no tick of its own; loops that answer an arm's records need none.
-
-    period [s]; spin [s] before a deadline that is waited for awake, because sleeping wakes up late.
-    """
-
-    def __init__(self, period: float, spin: float = 0.0):
-        if period <= 0.0 or not 0.0 <= spin < period:
-            raise ConfigError(f"period {period} s, spin {spin} s: allowed are period > 0 and 0 <= spin < period")
-        self._period_ns, self._spin_ns = to_ns(period), to_ns(spin)
-        self._deadline_ns = time.monotonic_ns() + self._period_ns
-        self.missed = 0  # deadlines, in all
-        self.missed_in_row = 0
-
-    def wait(self) -> int:
-        """Sleep until the next deadline that still lies ahead; returns how many have passed since the last call."""
-        now = time.monotonic_ns()
-        late = max(0, (now - self._deadline_ns) // self._period_ns + 1) if now > self._deadline_ns else 0
-        self._deadline_ns += late * self._period_ns
-        self.missed += late
-        self.missed_in_row = self.missed_in_row + late if late else 0
-        left = self._deadline_ns - now - self._spin_ns
-        if left > 0:
-            time.sleep(to_seconds(left))
-        while time.monotonic_ns() < self._deadline_ns:
-            pass
-        self._deadline_ns += self._period_ns
-        return late
-
-
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -134,3 +102,26 @@ def now_ns() -> int:
     global _newest_ns
     _newest_ns = max(_newest_ns, time.monotonic_ns() + _offset_ns() - _own_slip().ns)
     return _newest_ns
+
+
+class RateKeeper:
+    """Absolute deadlines in Kinema time, `period` [s] apart; late ones are skipped (F19).
+
+    It paces a loop whose device has no tick of its own; loops that answer an arm's records need none. Where Kinema time
+    stands still, in a virtual cell that falls behind, so does the loop: no two of its cycles have one stamp.
+    """
+
+    def __init__(self, period: float):
+        if period <= 0.0:
+            raise ConfigError(f"period is {period} s; allowed is more than 0")
+        self._period_ns = to_ns(period)
+        self._deadline_ns = now_ns() + self._period_ns
+
+    def wait(self) -> int:
+        """Sleep until the next deadline that still lies ahead; returns how many have passed since the last call."""
+        late = max(0, -((self._deadline_ns - now_ns()) // self._period_ns))
+        self._deadline_ns += late * self._period_ns
+        while (left_ns := self._deadline_ns - now_ns()) > 0:
+            time.sleep(to_seconds(left_ns))
+        self._deadline_ns += self._period_ns
+        return late

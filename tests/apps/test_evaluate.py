@@ -244,6 +244,12 @@ def test_the_table_has_lists_across_and_a_rate_with_its_interval_in_each_cell() 
     assert "| open_drawer | learned 01234567 paper 8 steps | 0.50 (0.24..0.76) of 10 |" in sheet.markdown()
 
 
+def test_a_label_says_what_is_not_as_usual() -> None:
+    assert SETTING.label == "learned 01234567 single 8 steps"
+    unusual = replace(SETTING, images="blanked", robot="virtual_xarm7", time_limit=60.0)
+    assert unusual.label == "learned 01234567 single 8 steps blanked virtual_xarm7 within 60 s"
+
+
 def test_differences_are_over_the_scenarios_that_both_have_been_in() -> None:
     results = _results()
     reference = evaluate_table.find(results, ["paper"])

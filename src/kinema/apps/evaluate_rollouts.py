@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", nargs="+", default=["normal"], choices=("normal", "blanked", "shuffled"))
     parser.add_argument("--execution", type=Mode, choices=Mode, help="default: by the latency")
     parser.add_argument("--latency", type=float, help="declared [s]; default: the checkpoint's")
-    parser.add_argument("--robot", default="virtual_ur5e")
+    parser.add_argument("--robot", default=trials.ROBOT)
     parser.add_argument(
         "--time-limit", type=float, default=trials.TIME_LIMIT, help="simulated time [s], default %(default)s"
     )

@@ -11,7 +11,7 @@ import numpy as np
 from kinema import cell_file, paths
 from kinema.apps import lockstep
 from kinema.apps.lockstep import EpisodeResult, Watcher
-from kinema.apps.trials import LISTS, TIME_LIMIT, Images, Rollout, Scene, Setting
+from kinema.apps.trials import LISTS, ROBOT, TIME_LIMIT, Images, Rollout, Scene, Setting
 from kinema.chunk import Image, Observation, Prediction
 from kinema.control.messages import Mode
 from kinema.control.pacing import Pace, Tempo, pace
@@ -96,7 +96,7 @@ class Player:
         images: Images = "normal",
         mode: Mode | None = None,
         latency: float | None = None,
-        robot: str = "virtual_ur5e",
+        robot: str = ROBOT,
         time_limit: float = TIME_LIMIT,
     ) -> Setting:
         """How it is to act; where nothing else is asked for as it does best, by its own latency. Raises as `pace`."""

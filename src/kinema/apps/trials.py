@@ -24,6 +24,7 @@ PURPOSES = {"report": 1_000_000, "choose": 2_000_000}
 
 RESULTS = "models/results"  # folder of the checkout
 TIME_LIMIT = 30.0  # [s] of simulated time, as usual
+ROBOT = "virtual_ur5e"  # as usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Setting:
         """Short, for people: policy, beginning of the hash, and what is not as usual."""
         words = [self.policy, self.checkpoint[:8], self.inference]
         words += [f"{self.executed} steps" if self.executed else "", "" if self.images == "normal" else self.images]
+        words += ["" if self.robot == ROBOT else self.robot]
         words += ["" if self.time_limit == TIME_LIMIT else f"within {self.time_limit:g} s"]
         return " ".join(word for word in words if word)
 
