@@ -75,6 +75,31 @@ def test_pressed_against_a_stiff_wall_it_settles(rig, robot: str, kind: CommandK
     assert cell.core.state is State.READY, cell.said()
 
 
+@pytest.mark.parametrize("robot", ARMS)
+@pytest.mark.parametrize("late", [0, 2])
+def test_a_position_arm_that_lands_on_a_stiff_table_stays_there(rig, robot: str, late: int) -> None:
+    """At 0.1 m/s, its targets `late` ticks late. A mass-spring-damper alone is thrown back, and comes again, harder."""
+    cell = rig(robot, CommandKind.POSITION, ControlSettings(limits=BLUNT), task="open_drawer")
+    step, waiting = cell.world.step, []
+
+    def step_late(command: ArmCommand) -> ArmCommand:
+        waiting.append(command)
+        return step(waiting.pop(0) if len(waiting) > late else waiting[0])
+
+    cell.world.step = step_late
+    cell.enable()
+    fall = (cell.pose().position[2] + 0.01) / 0.1
+    cell.tick(Jog(np.array([0, 0, -0.1, 0, 0, 0]), fall))
+    cell.run(fall - 0.2)
+    forces = []
+    for _ in range(700):
+        cell.tick()
+        forces.append(np.linalg.norm(cell.world._external_wrench()[:3]))
+    assert max(forces) < 200.0, "of the impact itself; thrown back it comes to 280 to 460"
+    assert np.mean(forces[-250:]) == pytest.approx(11.0, abs=2.0) and np.std(forces[-250:]) < 5.0
+    assert cell.core.state is State.READY, cell.said()
+
+
 class Servoj:
     """Between core and world: targets reach the arm two cycles late, smoothed as by a UR's servoj."""
 
