@@ -100,6 +100,19 @@ def test_a_position_arm_that_lands_on_a_stiff_table_stays_there(rig, robot: str,
     assert cell.core.state is State.READY, cell.said()
 
 
+@pytest.mark.parametrize("robot", ARMS)
+def test_a_position_arm_pushes_along_what_gives_way(rig, robot: str) -> None:
+    cell = rig(robot, CommandKind.POSITION, ControlSettings(limits=BLUNT), task="open_drawer")
+    cell.enable()
+    for share in np.linspace(0.02, 1.0, 50):
+        cell.push(share * np.array([0.0, -25.0, 0.0, 0.0, 0.0, 0.0]))
+        cell.run(0.006)
+    cell.run(1.0)
+    begun = cell.pose().position[1]
+    cell.run(2.0, Jog(np.array([0, 0.08, 0, 0, 0, 0]), 1.0))
+    assert cell.pose().position[1] - begun == pytest.approx(0.08, abs=0.008)
+
+
 class Servoj:
     """Between core and world: targets reach the arm two cycles late, smoothed as by a UR's servoj."""
 

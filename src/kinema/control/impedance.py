@@ -31,11 +31,8 @@ _LIGHTEST = 1 / 60  # [1/kg] least mobility that damping is designed for: bounds
 _FORGET = 0.2  # [s] in which the friction estimate fades where it isn't used
 _DAMPING = 1e-3  # of damped least squares, in units of the scaled Jacobian
 _DROOP_RATE, _DROOP = 5.0, 0.08  # [1/s, rad] how the give of the arm's own servos is made up for, and the most of it
-_CONTACT, _INTO, _OUT = (
-    12.0,
-    0.02,
-    0.02,
-)  # [N, m/s] of a contact, and how fast a position arm goes on into it, or off it
+_CONTACT, _INTO, _OUT = 12.0, 0.02, 0.02  # [N, m/s] of a contact; how fast a position arm goes on into it, or off it
+_GIVES = 1.2  # [-] of the measured speed that it may go on with: what is pushed along gives way
 _NO_YIELD = Pose.identity()
 _CATCH_UP = 0.5  # [rad/s] joint speed at which the least squares may remove what is left of the error
 
@@ -177,7 +174,7 @@ class AdmittanceLaw:
         self, model: RobotModel, state: ArmState, goal: Equilibrium, posture: Array, compliance: Compliance, dt: float
     ) -> Array:
         if compliance is not Compliance.STIFF:
-            self._give_way(self._felt(state.wrench), goal.twist, compliance, dt)
+            self._give_way(self._felt(state.wrench), goal.twist[:3], (model.J @ state.dq)[:3], compliance, dt)
         elif self._yield_twist.any():
             self._yield_twist = np.zeros(6)
         given = self._yield
@@ -195,18 +192,21 @@ class AdmittanceLaw:
             felt[half] = wrench[half] * min(max(size / least - 1.0, 0.0), 1.0) if least > 0 else wrench[half]
         return felt
 
-    def _give_way(self, felt: Array, moving: Array, compliance: Compliance, dt: float) -> None:
-        """Virtual mass-spring-damper, stepped semi-implicitly: stable for any damping. `moving`: the goal's twist."""
+    def _give_way(self, felt: Array, moving: Array, moves: Array, compliance: Compliance, dt: float) -> None:
+        """Virtual mass-spring-damper, stepped semi-implicitly: stable for any damping.
+
+        moving, moves  [m/s] (3,) of the goal, and of the arm as measured
+        """
         free = compliance is Compliance.FREE
         damping = self._free_damping if free else self._damping
         spring = np.zeros(6) if free else self._stiffness * difference(self._yield, _NO_YIELD)
         self._yield_twist = (self._mass * self._yield_twist + dt * (felt + spring)) / (self._mass + dt * damping)
         if not free:
-            self._land(felt[:3], moving[:3])
+            self._land(felt[:3], moving, moves)
         self._yield = advance(self._yield, self._yield_twist, dt)
 
-    def _land(self, force: Array, moving: Array) -> None:
-        """Where the goal moves into what pushes back, neither go on into it nor bounce off: a plastic impact.
+    def _land(self, force: Array, moving: Array, moves: Array) -> None:
+        """Where the goal moves into what doesn't give way, neither go on into it nor bounce off: a plastic impact.
 
         The wrench comes some milliseconds late, and a stiff table has thrown the arm back by then, again and again.
         Taking the virtual mass' speed instead of waiting for forces to do so can't make contact unstable.
@@ -215,8 +215,8 @@ class AdmittanceLaw:
         if size <= _CONTACT or force @ moving >= 0.0:
             return
         away = force / size
-        speed = float(away @ (moving + self._yield_twist[:3]))
-        self._yield_twist[:3] += (min(max(speed, -_INTO), _OUT) - speed) * away
+        speed, into = float(away @ (moving + self._yield_twist[:3])), max(_INTO, -_GIVES * float(away @ moves))
+        self._yield_twist[:3] += (min(max(speed, -into), _OUT) - speed) * away
 
     def _follow(self, model: RobotModel, wanted: Pose, posture: Array, dt: float) -> Array:
         """One step of damped least squares from the commanded joints to the wanted pose, within the joints' speed."""
