@@ -136,7 +136,7 @@ def test_f16_the_loop_survives_a_cut_wire_says_so_and_connects_again_only_by_a_r
     assert seen.state is State.FAULT and "the link to the arm is lost" in seen.reason
     wait_for(lambda: np.abs(cell.dq).max() < 0.01, what="rest")
     assert np.abs(cell.q - box.controller.target).max() < 5e-3  # it stands at its last target
-    assert [event.fault for event in loop.events if event.kind == "state"][-1] == "F16"
+    loop.until(lambda seen: [event.fault for event in loop.events if event.kind == "state"][-1] == "F16", wait_for)
     assert not loop.node.telemetry().connected
     loop.reset(wait_for)
 
