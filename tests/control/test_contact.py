@@ -16,6 +16,13 @@ BLUNT = Limits(workspace=((0.0, -0.8, -0.2), (1.0, 0.8, 1.0)), force=400.0, torq
 PUSH = np.repeat([30.0, 4.0], 3)  # [N, N m]: 50 mm, 0.1 rad
 
 
+def lean(cell, wrench) -> None:
+    """Push with this wrench from now on: a hand, not a hammer."""
+    for share in np.linspace(0.02, 1.0, 50):
+        cell.push(share * wrench)
+        cell.run(0.006)
+
+
 @pytest.mark.parametrize("robot", ARMS)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower())
 def test_a_known_wrench_moves_the_arm_by_f_over_k_on_all_six_axes(rig, robot: str, kind: CommandKind) -> None:
@@ -28,9 +35,7 @@ def test_a_known_wrench_moves_the_arm_by_f_over_k_on_all_six_axes(rig, robot: st
     for axis in range(6):
         wrench = np.zeros(6)
         wrench[axis] = PUSH[axis] * (1 if axis % 2 else -1)
-        for share in np.linspace(0.02, 1.0, 50):  # a hand, not a hammer
-            cell.push(share * wrench)
-            cell.run(0.006)
+        lean(cell, wrench)
         cell.run(2.0)
         yielded = pose_error(rest, cell.pose())
         expected = wrench / STIFFNESS
@@ -104,9 +109,7 @@ def test_a_position_arm_that_lands_on_a_stiff_table_stays_there(rig, robot: str,
 def test_a_position_arm_pushes_along_what_gives_way(rig, robot: str) -> None:
     cell = rig(robot, CommandKind.POSITION, ControlSettings(limits=BLUNT), task="open_drawer")
     cell.enable()
-    for share in np.linspace(0.02, 1.0, 50):
-        cell.push(share * np.array([0.0, -25.0, 0.0, 0.0, 0.0, 0.0]))
-        cell.run(0.006)
+    lean(cell, np.array([0.0, -25.0, 0.0, 0.0, 0.0, 0.0]))
     cell.run(1.0)
     begun = cell.pose().position[1]
     cell.run(2.0, Jog(np.array([0, 0.08, 0, 0, 0, 0]), 1.0))

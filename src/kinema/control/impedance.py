@@ -31,7 +31,7 @@ _LIGHTEST = 1 / 60  # [1/kg] least mobility that damping is designed for: bounds
 _FORGET = 0.2  # [s] in which the friction estimate fades where it isn't used
 _DAMPING = 1e-3  # of damped least squares, in units of the scaled Jacobian
 _DROOP_RATE, _DROOP = 5.0, 0.08  # [1/s, rad] how the give of the arm's own servos is made up for, and the most of it
-_CONTACT, _INTO, _OUT = 12.0, 0.02, 0.02  # [N, m/s] of a contact; how fast a position arm goes on into it, or off it
+_CONTACT, _CREEP = 12.0, 0.02  # [N, m/s] of a contact; how fast a position arm goes on into it, or off it
 _GIVES = 1.2  # [-] of the measured speed that it may go on with: what is pushed along gives way
 _NO_YIELD = Pose.identity()
 _CATCH_UP = 0.5  # [rad/s] joint speed at which the least squares may remove what is left of the error
@@ -215,8 +215,8 @@ class AdmittanceLaw:
         if size <= _CONTACT or force @ moving >= 0.0:
             return
         away = force / size
-        speed, into = float(away @ (moving + self._yield_twist[:3])), max(_INTO, -_GIVES * float(away @ moves))
-        self._yield_twist[:3] += (min(max(speed, -into), _OUT) - speed) * away
+        speed, into = float(away @ (moving + self._yield_twist[:3])), max(_CREEP, -_GIVES * float(away @ moves))
+        self._yield_twist[:3] += (min(max(speed, -into), _CREEP) - speed) * away
 
     def _follow(self, model: RobotModel, wanted: Pose, posture: Array, dt: float) -> Array:
         """One step of damped least squares from the commanded joints to the wanted pose, within the joints' speed."""
