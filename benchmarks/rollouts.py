@@ -48,8 +48,8 @@ class Thinks:
         self.spec = thinker.spec
         self._thinker, self._mover = thinker, mover
 
-    def reset(self) -> None:
-        self._mover.reset()
+    def reset(self, seed: int | None = None) -> None:
+        self._mover.reset(seed)
 
     def predict(self, observation: Observation) -> Prediction:
         self._thinker.predict(observation)

@@ -183,8 +183,8 @@ class Policy(Protocol):
     name: str
     spec: ObservationSpec
 
-    def reset(self) -> None:
-        """Forget the last episode."""
+    def reset(self, seed: int | None = None) -> None:
+        """Forget the last episode; what is drawn in the next follows from `seed`, None: from the one before."""
         ...
 
     def predict(self, observation: Observation) -> Prediction: ...

@@ -43,7 +43,7 @@ class Still:
         self.spec = ObservationSpec(cameras=("gripper",), images=False)
         self.seen: list[Observation] = []
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
         self.seen.clear()
 
     def predict(self, observation: Observation) -> Prediction:

@@ -30,7 +30,7 @@ class Dreamer:
         self.spec = ObservationSpec(cameras=("left", "right"), image_size=SIZE)
         self.chunks = 0
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
         self.chunks = 0
 
     def predict(self, observation: Observation) -> Prediction:

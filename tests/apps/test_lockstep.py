@@ -30,7 +30,7 @@ class Idle:
         self.spec = ObservationSpec(cameras=cameras, simulator_truth=truth)
         self.seen: list[Observation] = []
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
         self.seen.clear()
 
     def predict(self, observation: Observation) -> Prediction:

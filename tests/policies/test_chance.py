@@ -42,6 +42,9 @@ def test_a_seed_repeats_itself_and_others_differ() -> None:
     def ways(seed: int) -> list[bytes]:
         return [p.chunk.T_rel.tobytes() for p in _chunks(Chance(SPACE, seed), 3)]
 
+    policy = Chance(SPACE, 1)
+    policy.reset(2)
+    assert [policy.predict(SEEN).chunk.T_rel.tobytes() for _ in range(3)] == ways(2)
     assert ways(1) == ways(1)
     assert len({*ways(1), *ways(2)}) == 6
 

@@ -141,6 +141,8 @@ def test_a_chunk_is_a_pure_function_of_observation_seed_and_count(folder):
     policy.reset()
     again = policy.predict(observation).chunk
     other = registry.make(str(folder), seed=4).predict(observation).chunk
+    policy.reset(4)
+    np.testing.assert_array_equal(policy.predict(observation).chunk.T_rel, other.T_rel)
     check_chunk(first)
     assert (policy.name, first.policy, first.executable, [c.id for c in (first, second, again)]) == (
         "diffusion_policy",

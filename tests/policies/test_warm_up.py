@@ -21,7 +21,7 @@ class Looker:
         self.seen: list[Observation] = []
         self.imagined = self.resets = 0
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
         self.resets += 1
 
     def predict(self, observation: Observation) -> Prediction:

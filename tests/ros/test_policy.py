@@ -60,14 +60,14 @@ class Surroundings(Spun):
         for camera, image in zip(CAMERAS, self._images, strict=True):
             self._out[f"{camera}/image_raw"].publish(self._buffers[camera].fill(image, stamp_ns))
 
-    def ask(self, task: str = TASK, approval: bool = False):
+    def ask(self, task: str = TASK, approval: bool = False, run: int = 1, seed: int = 0):
         """The timing that answers a request, of the chunk or of its refusal."""
         from kinema_interfaces.msg import PolicyRequest
 
         from kinema_ros import convert
 
         self._requests += 1
-        request = PolicyRequest(id=self._requests, active=True, run=1, task=task, approval=approval)
+        request = PolicyRequest(id=self._requests, active=True, run=run, seed=seed, task=task, approval=approval)
         request.not_before = convert.time_msg(now_ns())
         self._out["policy/request"].publish(request)
         answers = lambda: [timing for timing in self.heard["policy/timing"] if timing.request == self._requests]  # noqa: E731
@@ -112,6 +112,13 @@ def test_a_video_policy_answers_and_shows_what_it_expects(around, run, video_che
     assert {"wait", "assemble", "predict"} < set(first.stages) and min(first.seconds) >= 0.0
     assert around.heard["policy/chunk"][-1].id == first.chunk
     assert len(around.heard["policy/timing"]) == 1, "nobody wants to see a video, and none is made"
+
+    ways = []
+    for episode, seed in enumerate((5, 6, 5), start=2):
+        asked = around.ask(run=episode, seed=seed).chunk
+        (chunk,) = wait_for(lambda id=asked: [c for c in around.heard["policy/chunk"] if c.id == id], what="the chunk")
+        ways.append([(p.position.x, p.position.y, p.position.z) for p in chunk.relative_poses])
+    assert ways[0] == ways[2] != ways[1], "each run draws from its own seed"
 
     refused = around.ask(task="word " * 200)
     assert refused.chunk == 0 and "the text 'word word" in refused.rejected and "allowed are" in refused.rejected

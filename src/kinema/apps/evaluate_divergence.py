@@ -89,8 +89,8 @@ class _Surprised:
         self.name, self.spec = policy.name, policy.spec
         self._policy, self._mishap = policy, mishap
 
-    def reset(self) -> None:
-        self._policy.reset()
+    def reset(self, seed: int | None = None) -> None:
+        self._policy.reset(seed)
 
     def predict(self, observation: Observation) -> Prediction:
         for name, images in observation.images.items():

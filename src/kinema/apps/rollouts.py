@@ -114,8 +114,8 @@ class Altered:
         self.name, self.spec = policy.name, policy.spec
         self._policy, self._images, self._seed = policy, images, seed
 
-    def reset(self) -> None:
-        self._policy.reset()
+    def reset(self, seed: int | None = None) -> None:
+        self._policy.reset(seed)
 
     def predict(self, observation: Observation) -> Prediction:
         if self._images != "normal":

@@ -22,13 +22,15 @@ class Request:
 
     Images of the past, where the policy wants them, are those that there were.
 
-    `approval`: a person will look at the chunk, and at the video that goes with it, before it is played.
+    seed      of what the policy draws in this run
+    approval  a person will look at the chunk, and at the video that goes with it, before it is played
     """
 
     id: int
     run: int
     not_before_ns: int
     text: str
+    seed: int = 0
     approval: bool = False
 
 

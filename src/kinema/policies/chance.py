@@ -27,7 +27,8 @@ class Chance:
         self._space, self._seed = space, seed
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
+        self._seed = self._seed if seed is None else seed
         self._chunks = 0
 
     def predict(self, observation: Observation) -> Prediction:

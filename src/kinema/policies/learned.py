@@ -43,7 +43,8 @@ class Learned(ABC, Generic[Told]):
         )
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
+        self._seed = self._seed if seed is None else seed
         self._before = self._chunks
 
     @torch.no_grad()
@@ -88,8 +89,8 @@ class Learned(ABC, Generic[Told]):
 class Imagining(Learned[Told]):
     """One that shows what it expects to see."""
 
-    def reset(self) -> None:
-        super().reset()
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(seed)
         self._video: tuple[int, Tensor] | None = None  # of one chunk, by the chunk's id, not decoded
 
     @torch.no_grad()

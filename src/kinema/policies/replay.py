@@ -105,7 +105,7 @@ class Replay:
         self._chunks = 0
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:  # nothing is drawn
         self._route: Route | None = None
         self._t0_ns, self._t0 = 0, 0.0  # the last chunk's observation, and where on the route it was
 

@@ -32,7 +32,8 @@ _RETRIES = 3
 class Demonstrator:
     """Scripted expert that reads the simulator's truth; deterministic for a seed and a sequence of observations.
 
-    After `reset` it begins a new episode with the style's next draw. `stage` names what it is at.
+    After `reset` it begins a new episode with the style's next draw, with a seed's first where one is given. `stage`
+    names what it is at.
     """
 
     name = "demonstrator"
@@ -46,7 +47,8 @@ class Demonstrator:
         self._chunks = 0
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
+        self._rng = self._rng if seed is None else np.random.default_rng(seed)
         drawn = self._style_drawn_from
         pace = float(np.clip(self._rng.normal(1.0, drawn.speed_spread), 0.6, 1.4))
         self._style = replace(drawn, speed=drawn.speed * pace, turn=drawn.turn * pace)

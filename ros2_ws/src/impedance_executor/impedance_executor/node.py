@@ -66,6 +66,7 @@ class _Run:
 
     number: int
     task: str
+    seed: int
     handle: ServerGoalHandle
     start_ns: int
     feedback: Timer | None = None
@@ -306,6 +307,7 @@ class ExecutorNode(Node):
                 id=t.request or self._request,
                 active=active,
                 run=self._runs,
+                seed=self._run.seed if self._run else 0,
                 task=self._task,
                 approval=self._approval is not None,
                 not_before=convert.time_msg(t.not_before_ns),
@@ -344,7 +346,8 @@ class ExecutorNode(Node):
             self._task = goal.task
             self._task_out.publish(Task(header=convert.header(now_ns()), text=self._task))
         self._runs += 1
-        run = self._run = _Run(self._runs, self._task, handle, self._newest.t_ns)
+        run = self._run = _Run(self._runs, self._task, goal.seed or self._runs, handle, self._newest.t_ns)
+        self.get_logger().info(f"run {run.number}: {run.task!r}, the policy draws from seed {run.seed}")
         run.feedback = self.create_timer(_FEEDBACK, lambda: self._feedback(run))
         try:
             self._order(self._start(goal))

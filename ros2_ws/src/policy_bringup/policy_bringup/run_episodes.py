@@ -96,14 +96,18 @@ def prepare(operator: Operator, seed: int) -> str:
     return text
 
 
-def run_policy(operator: Operator, text: str) -> RunPolicy.Result:
-    """One run, until the cell says success or the time is up; the outcome is marked either way."""
+def run_policy(operator: Operator, text: str, seed: int) -> RunPolicy.Result:
+    """One run, until the cell says success or the time is up; the outcome is marked either way.
+
+    The policy draws from the scene's seed, as in an evaluation.
+    """
     goal = RunPolicy.Goal(
         task=text,
         duration=operator.value("time_limit"),
         execution=operator.value("execution"),
         executed=operator.value("executed"),
         speed_scale=operator.value("speed_scale"),
+        seed=seed,
     )
     operator.wait(operator._run.server_is_ready, ANSWER_TIMEOUT, "action executor/run_policy")
     handle = operator.result(operator._run.send_goal_async(goal), ANSWER_TIMEOUT, "acceptance of the policy run")
@@ -123,7 +127,7 @@ def run_episode(operator: Operator, record: run_folder.Run, number: int) -> None
     operator.get_logger().info(f"episode {number}: {text} (seed {seed})")
     record.begin(number)
     start_ns = now_ns()
-    result = run_policy(operator, text)
+    result = run_policy(operator, text, seed)
     if operator.cell.fault:
         raise DeviceError(f"the simulation broke: {operator.cell.fault}")
     record.end(

@@ -217,7 +217,7 @@ class PolicyNode(Node):
         if message.run != self._run:
             self._watch.forget()  # the scene may be another one
         not_before_ns = convert.time_ns(message.not_before)
-        request = Request(message.id, message.run, not_before_ns, message.task, message.approval)
+        request = Request(message.id, message.run, not_before_ns, message.task, message.seed, message.approval)
         self._assembler.open(request, time.monotonic_ns())
 
     def _answer(self) -> None:
@@ -262,7 +262,7 @@ class PolicyNode(Node):
         """From an observation to a published chunk."""
         if job.request.run != self._run:
             self._run = job.request.run
-            self._policy.reset()
+            self._policy.reset(job.request.seed)
         began = time.monotonic_ns()
         prediction = self._policy.predict(job.observation)
         predicting = to_seconds(time.monotonic_ns() - began)

@@ -89,7 +89,8 @@ class Dreamitate:
         )
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, seed: int | None = None) -> None:
+        self._seed = self._seed if seed is None else seed
         self._route: _Route | None = None
         self._videos = self._failed = self._done = 0
         self._reason = ""
