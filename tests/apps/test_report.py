@@ -196,6 +196,22 @@ def test_a_learned_policy_gets_no_such_note(folder):
     assert "simulator's truth" not in (folder / "summary.md").read_text()
 
 
+def test_a_cell_that_fell_behind_real_time_is_told_of(folder):
+    def told() -> bool:
+        printed = io.StringIO()
+        report.show(report.write(folder), Console(file=printed, width=220))
+        note = "passed at 0.95 of real time"
+        assert (note in printed.getvalue()) == (note in (folder / "summary.md").read_text())
+        return note in printed.getvalue()
+
+    assert not told(), "0.98 is kept up"
+    rows = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
+    (folder / "episodes.jsonl").write_text(
+        "".join(json.dumps(row | {"real_time_factor": 0.92 + 0.06 * i}) + "\n" for i, row in enumerate(rows))
+    )
+    assert told()
+
+
 def test_a_folder_is_summed_up_again_by_its_command(folder, capsys):
     report.write(folder)
     first = (folder / "summary.json").read_text()

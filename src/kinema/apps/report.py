@@ -29,6 +29,7 @@ from kinema.errors import ConfigError
 from kinema.geometry import Array
 
 _WIDTH = 128  # columns of the table where no terminal says how wide it is
+_KEPT_UP = 0.98  # [-] of real time: below, the report says so
 _TRUTH_NOTE = "This policy reads the simulator's truth. Its success says nothing about a learned policy."
 
 
@@ -236,6 +237,17 @@ def _headline(summary: Summary) -> str:
     )
 
 
+def _slow(summary: Summary) -> str:
+    """What is wrong where the cell's time fell behind, else ''."""
+    factors = [row.episode.real_time_factor for row in summary.episodes]
+    if not factors or (mean := float(np.mean(factors))) >= _KEPT_UP:
+        return ""
+    return (
+        f"The cell's time passed at {mean:.2f} of real time. Unless the cell file wants it so (real_time_factor), this "
+        "machine is too slow for it: smaller images (image_size: [256, 192]) cost less."
+    )
+
+
 def _markdown(summary: Summary) -> str:
     escaped = [[cell.replace("|", "\\|") for cell in _cells(row)] for row in summary.episodes]
     lines = [f"# {_headline(summary)}", ""]
@@ -244,6 +256,7 @@ def _markdown(summary: Summary) -> str:
         lines += [f"**Calibration that is missing, old or bad was taken nonetheless: {why}.**", ""]
     lines += [f"| {' | '.join(cells)} |" for cells in (_COLUMNS, ["---"] * len(_COLUMNS), *escaped)]
     lines += ["", f"Machine: {summary.machine}.", ""]
+    lines += [f"**{slow}**", ""] if (slow := _slow(summary)) else []
     lines += [
         "Durations and latencies are in the arm's time. "
         "Tracking is the distance of the measured tool from the commanded one."
@@ -300,6 +313,8 @@ def show(summary: Summary, console: Console | None = None) -> None:
     console.print(table)
     if summary.facts.simulator_truth:
         console.print(_TRUTH_NOTE, style="bold", soft_wrap=True)
+    if slow := _slow(summary):
+        console.print(slow, style="bold", soft_wrap=True)
     console.print(f"report: {summary.folder}", soft_wrap=True)
 
 
