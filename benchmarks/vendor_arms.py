@@ -34,6 +34,7 @@ from kinema.errors import DeviceError
 from kinema.geometry import Array, pose_error
 from kinema.interfaces import CommandKind
 from kinema.ring import RingReader
+from kinema.virtual import scenario
 from kinema.virtual.scenario import Scenario
 from kinema.virtual.server import CellServer
 from kinema.virtual.world import World
@@ -63,7 +64,7 @@ class _PushedCell(CellServer):
 
 
 def _serve(robot: str, factor: float) -> None:
-    server = _PushedCell(paths.runtime(), robot, "open_drawer", "train", 0, CommandKind.POSITION)
+    server = _PushedCell(paths.runtime(), robot, scenario.draw("open_drawer", "train", 0), CommandKind.POSITION)
     server.world.tare()
     set_up_real_time(40)
     server.run(lambda: os.getppid() == 1, factor)

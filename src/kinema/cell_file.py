@@ -39,12 +39,14 @@ class WorldStart(Section):
     """What the virtual cell shows before anybody resets it, and how fast its time goes.
 
     real_time_factor  [-] below 1 where a machine is too small: all of the cell then lives in the slower time
+    board  where somebody has put the default calibration board, and things aside: on the table, into the gripper
     """
 
     task: str
     split: Literal["train", "unseen_objects", "unseen_background"] = "train"
     seed: int = pydantic.Field(default=0, ge=0)
     real_time_factor: float = pydantic.Field(default=1.0, gt=0.0, le=1.0)
+    board: Literal["", "table", "gripper"] = ""
 
 
 class Cell(Section):

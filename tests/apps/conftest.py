@@ -21,7 +21,7 @@ from kinema.control.messages import Event, Order
 from kinema.devices.virtual import VirtualArm
 from kinema.errors import DeviceError
 from kinema.interfaces import ArmCommand, ArmMode, ArmState, CommandKind
-from kinema.virtual import server
+from kinema.virtual import scenario, server
 from kinema.virtual.server import CellServer
 
 
@@ -30,7 +30,7 @@ class Rig:
 
     def __init__(self, folder: Path, kind: CommandKind = CommandKind.POSITION, robot: str = "virtual_ur5e") -> None:
         self.folder, self.kind, self.robot = folder, kind, robot
-        self.cell = CellServer(folder, robot, "open_drawer", "train", 1, kind)
+        self.cell = CellServer(folder, robot, scenario.draw("open_drawer", "train", 1), kind)
 
     def during(self, call):
         results = []

@@ -13,7 +13,7 @@ from kinema.geometry import distance
 from kinema.paths import root
 from kinema.perception.tool_pose import ToolPose, anchor
 from kinema.ring import RingReader
-from kinema.virtual import scene
+from kinema.virtual import scenario, scene
 from kinema.virtual.handheld import T_BASE_TCP_START, TRACKER_RATE
 from kinema.virtual.handheld_server import HandheldServer
 
@@ -25,7 +25,7 @@ BUNDLE = load_bundle(root() / "calibration" / "virtual", {"tracker": "VIRTUAL-TR
 class HandheldRig(Rig):
     def __init__(self, folder) -> None:
         self.folder = folder
-        self.cell = HandheldServer(folder, "pick_and_place", "train", 2)
+        self.cell = HandheldServer(folder, scenario.draw("pick_and_place", "train", 2))
 
 
 @pytest.fixture

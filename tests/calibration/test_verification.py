@@ -9,7 +9,8 @@ from kinema.calibration.verification import closure, touched
 from kinema.errors import CalibrationError
 from kinema.geometry import Pose
 from kinema.virtual import noise
-from kinema.virtual.board_samples import BOARD, SIZE, arm_samples, board_on_the_table, look
+from kinema.virtual.board_samples import BOARD, SIZE, arm_samples, look
+from kinema.virtual.board_view import board_on_the_table
 from kinema.virtual.cameras import camera
 
 GRIPPER, LEFT = camera("gripper"), camera("left")
@@ -26,7 +27,7 @@ def test_held_out_poses_close_the_loop_unless_the_camera_was_knocked(row, mount)
 
 
 def _touched(numbers, T_base_camera=LEFT.T_mount_camera):
-    T_base_board = board_on_the_table()
+    T_base_board = board_on_the_table(BOARD)
     seen = look(
         BOARD,
         LEFT.info(SIZE),

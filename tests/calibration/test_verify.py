@@ -20,7 +20,8 @@ from kinema.geometry import Pose
 from kinema.paths import root
 from kinema.robots import GRIPPER
 from kinema.virtual import board_samples, noise
-from kinema.virtual.board_samples import BOARD, SIZE, board_on_the_table
+from kinema.virtual.board_samples import BOARD, SIZE
+from kinema.virtual.board_view import board_on_the_table
 from kinema.virtual.cameras import camera
 
 TODAY = datetime.date(2026, 11, 20)
@@ -38,7 +39,7 @@ def place(tmp_path: Path) -> Setting:
 
 
 def seen():
-    T_camera_board = LEFT.T_mount_camera.inverse() @ board_on_the_table()
+    T_camera_board = LEFT.T_mount_camera.inverse() @ board_on_the_table(BOARD)
     found = board_samples.look(
         BOARD, LEFT.info(SIZE), T_camera_board, np.random.default_rng(0), noise.load(), LEFT.max_angle
     )
@@ -48,7 +49,7 @@ def seen():
 
 def touching(number: int) -> Pose:
     """`T_base_tcp` while the closed fingers, which reach beyond the TCP, point down at a corner."""
-    tip = Pose(board_on_the_table().apply(BOARD.points[number]), np.diag([1.0, -1.0, -1.0]))
+    tip = Pose(board_on_the_table(BOARD).apply(BOARD.points[number]), np.diag([1.0, -1.0, -1.0]))
     return tip @ Pose(np.array([0.0, 0.0, -GRIPPER.tip]), np.eye(3))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from kinema.devices.virtual import VirtualArm, VirtualGripper
 from kinema.interfaces import CommandKind
-from kinema.virtual import server
+from kinema.virtual import scenario, server
 from kinema.virtual.server import CellServer
 from kinema.virtual.xarm_controller import XArmController
 from kinema.virtual.xarm_controller_ports import XArmPorts
@@ -19,7 +19,7 @@ class Cell:
     """A cell in a thread; its arm takes positions."""
 
     def __init__(self, folder, robot):
-        self.server = CellServer(folder, robot, "open_drawer", "train", 1, CommandKind.POSITION)
+        self.server = CellServer(folder, robot, scenario.draw("open_drawer", "train", 1), CommandKind.POSITION)
         self.folder = folder
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self.server.run, args=(self._ended.is_set,))

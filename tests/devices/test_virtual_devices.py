@@ -12,12 +12,13 @@ from kinema.errors import DeviceError
 from kinema.interfaces import ArmCommand, CommandKind, JawCommand
 from kinema.ring import RingWriter
 from kinema.robots import arm
+from kinema.virtual import scenario
 from kinema.virtual.server import CellServer
 
 
 @pytest.fixture
 def cell(tmp_path):
-    cell = CellServer(tmp_path, "virtual_ur5e", "open_drawer", "train", 1, CommandKind.TORQUE)
+    cell = CellServer(tmp_path, "virtual_ur5e", scenario.draw("open_drawer", "train", 1), CommandKind.TORQUE)
     yield cell
     cell.close()
 

@@ -10,6 +10,7 @@ from kinema.apps import process
 from kinema.cell_file import Cell
 from kinema.control.rate import set_up_real_time
 from kinema.errors import ConfigError
+from kinema.virtual import scenario
 from kinema.virtual.server import CellServer
 
 _PRIORITY = 40  # of SCHED_FIFO; the control loop's is higher, for the cell waits for its answers
@@ -19,8 +20,8 @@ _SWITCH = 1e-4  # [s] after which the thread that builds a new scene hands the i
 def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     if cell.world is None:
         raise ConfigError(f"cell {cell.name!r} has no section 'world': it is not a virtual one")
-    task, split, seed = process.world(cell.world, arguments)
-    server = CellServer(paths.runtime(), arguments.robot, task, split, seed, cell.arm.command_kind)
+    drawn = scenario.draw(*process.world(cell.world, arguments))
+    server = CellServer(paths.runtime(), arguments.robot, drawn, cell.arm.command_kind)
     logging.info("%s, %s, in %s", arguments.robot, server.world.scenario.text, paths.runtime())
     logging.info(set_up_real_time(_PRIORITY))
     sys.setswitchinterval(_SWITCH)

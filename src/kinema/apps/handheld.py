@@ -9,6 +9,7 @@ from kinema import paths
 from kinema.apps import process
 from kinema.cell_file import Cell
 from kinema.errors import ConfigError
+from kinema.virtual import scenario
 from kinema.virtual.handheld_server import HandheldServer
 
 _SWITCH = 1e-4  # [s] after which the thread that builds a new scene hands the interpreter back to the ticks
@@ -17,8 +18,7 @@ _SWITCH = 1e-4  # [s] after which the thread that builds a new scene hands the i
 def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     if cell.world is None:
         raise ConfigError(f"cell {cell.name!r} has no section 'world': it is not a virtual one")
-    task, split, seed = process.world(cell.world, arguments)
-    server = HandheldServer(paths.runtime(), task, split, seed)
+    server = HandheldServer(paths.runtime(), scenario.draw(*process.world(cell.world, arguments)))
     logging.info("the handheld gripper, %s, in %s", server.world.scenario.text, paths.runtime())
     sys.setswitchinterval(_SWITCH)
     try:

@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kinema import cell_file
 from kinema.cell_file import Cell, WorldStart
 from kinema.errors import DeviceError, KinemaError, OwnershipError
+
+if TYPE_CHECKING:
+    from kinema.virtual.layout import BoardPlace
 
 Connected = TypeVar("Connected")
 Body = Callable[[Cell, argparse.Namespace, Callable[[], bool]], None]
@@ -27,10 +30,10 @@ def world_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="in place of the cell file's")
 
 
-def world(start: WorldStart, arguments: argparse.Namespace) -> tuple[str, str, int]:
-    """Task, split and seed to begin with."""
+def world(start: WorldStart, arguments: argparse.Namespace) -> "tuple[str, str, int, BoardPlace]":
+    """Task, split, seed and place of a calibration board of the scenario to begin with."""
     seed = start.seed if arguments.seed is None else arguments.seed
-    return arguments.task or start.task, arguments.split or start.split, seed
+    return arguments.task or start.task, arguments.split or start.split, seed, start.board
 
 
 def patiently(connect: Callable[[], Connected], stopped: Callable[[], bool]) -> Connected | None:

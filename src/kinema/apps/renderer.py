@@ -63,7 +63,7 @@ class FrameSource:
             if self._renderer is not None:
                 self._renderer.close()
             robot = key["robot"]  # none: the handheld gripper
-            drawn = scenario.draw(key["task"], key["split"], key["seed"])
+            drawn = scenario.draw(key["task"], key["split"], key["seed"], key["board"])
             model = scene.build(drawn, robot, handheld=robot is None)
             self._renderer = CellRenderer(model, self._size, noise.load().camera, key["seed"])
             logging.info("%s, seed %d", key["task"], key["seed"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kinema.calibration.board_detection import detect
-from kinema.calibration.boards import Board, Corners
+from kinema.calibration.boards import DEFAULT, Board, Corners
 from kinema.calibration.files import CameraInfo
 from kinema.calibration.hand_eye import ArmSample
 from kinema.calibration.tool_mount import TrackerSample
@@ -22,14 +22,13 @@ from kinema.geometry import Array, Pose, distance, interpolate, pose_error, so3_
 from kinema.interfaces import TrackedPose
 from kinema.robots import GRIPPER, ArmModel, arm
 from kinema.virtual import noise
-from kinema.virtual.board_view import BoardView
+from kinema.virtual.board_view import T_TCP_BOARD, BoardView, board_on_the_table
 from kinema.virtual.cameras import VirtualCamera, camera
 from kinema.virtual.handheld import TRACKER_RATE, TrackerSignal
 from kinema.virtual.noise import NoiseTable
 
 SIZE = (640, 480)
-BOARD = Board.parse("charuco 9x6 30mm 22mm DICT_5X5_100")
-T_TCP_BOARD = Pose(np.array([0.01, -0.135, 0.02]), np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+BOARD = DEFAULT
 
 Eye = Callable[[VirtualCamera, Pose, np.random.Generator], Corners | None]  # T_camera_board -> what is seen of a board
 
@@ -156,12 +155,6 @@ def arm_samples(
         if len(samples) == count:
             return samples
     raise AssertionError("views never end")
-
-
-def board_on_the_table(board: Board = BOARD) -> Pose:
-    """`T_base_board`: face up, its middle where the side cameras look, its rows across."""
-    rotation = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
-    return Pose(np.array([0.48, 0.0, 0.01]) - rotation @ np.array([*board.size, 0.0]) / 2, rotation)
 
 
 def pair_samples(

@@ -1,4 +1,4 @@
-"""Pictures of a printed board by a camera with a known lens: what calibration is proven on.
+"""Pictures of a printed board by a camera with a known lens: what calibration is proven on. And where it lies, or is held.
 
 Every pixel is the mean of rays through it that meet the board's plane, the lens being the camera file's own model; then
 come the optics' blur, motion's smear, and the noise of `noise.yaml`. No light, no bent paper.
@@ -8,6 +8,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from kinema.calibration.boards import Board
 from kinema.calibration.files import CameraInfo
@@ -15,14 +16,21 @@ from kinema.chunk import Image
 from kinema.geometry import Array, Pose
 from kinema.virtual import noise
 
+T_TCP_BOARD = Pose(np.array([0.01, -0.135, 0.02]), np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
 OPTICS = 0.5  # [px] standard deviation of a good lens' blur
 
 _RAYS = (-1 / 3, 0.0, 1 / 3)  # [px] each way from a pixel's centre
 _TEXELS = 128  # a square's edge
 _FINER = 4  # times finer the print is drawn before it is averaged to texels: its edges lie where they lie
 _BLACK, _WHITE, _AROUND = 25.0, 215.0, 110.0  # [grey levels]
-_BORDER = 0.4  # [squares] of white paper around the squares
+BORDER = 0.4  # [squares] of white paper around the squares
 _NEAR = 0.01  # [m] before the lens
+
+
+def board_on_the_table(board: Board) -> Pose:
+    """`T_base_board`: face up, its middle where the side cameras look, its rows across."""
+    rotation = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+    return Pose(np.array([0.48, 0.0, 0.01]) - rotation @ np.array([*board.size, 0.0]) / 2, rotation)
 
 
 def picture(board: Board, texels: int = _TEXELS) -> Array:
@@ -34,19 +42,24 @@ def picture(board: Board, texels: int = _TEXELS) -> Array:
     return np.asarray(cv2.resize(fine, None, fx=1 / _FINER, fy=1 / _FINER, interpolation=cv2.INTER_AREA), float) / 255.0
 
 
+def print_of(board: Board, texels: int = _TEXELS) -> NDArray[np.float32]:
+    """The board on its paper, with `BORDER` around, in grey levels as a camera sees them in good light."""
+    border = round(BORDER * texels)
+    paper = cv2.copyMakeBorder(picture(board, texels), border, border, border, border, cv2.BORDER_CONSTANT, value=1.0)
+    return np.asarray(_BLACK + (_WHITE - _BLACK) * paper, np.float32)
+
+
 class BoardView:
     """One camera before one board."""
 
     def __init__(self, board: Board, camera: CameraInfo) -> None:
         self._camera, self._noise = camera, noise.load().camera
-        border = round(_BORDER * _TEXELS)
-        paper = cv2.copyMakeBorder(picture(board), border, border, border, border, cv2.BORDER_CONSTANT, value=1.0)
-        self._paper = (_BLACK + (_WHITE - _BLACK) * paper).astype(np.float32)
+        self._paper, border = print_of(board), round(BORDER * _TEXELS)
         self._scale, self._border = _TEXELS / board.square, border - 0.5
         width, height = camera.size
         self._rays = camera.rays(np.stack(np.meshgrid(np.arange(-1.0, width + 1), np.arange(-1.0, height + 1)), -1))
-        edge = np.linspace(-_BORDER, 1 + _BORDER, 40)
-        ends = np.full_like(edge, -_BORDER), np.full_like(edge, 1 + _BORDER)
+        edge = np.linspace(-BORDER, 1 + BORDER, 40)
+        ends = np.full_like(edge, -BORDER), np.full_like(edge, 1 + BORDER)
         outline = np.concatenate(
             [np.stack([edge, end], 1) for end in ends] + [np.stack([end, edge], 1) for end in ends]
         )

@@ -23,11 +23,9 @@ from kinema.robots import GRIPPER, arm
 from kinema.topics import topic
 from kinema.virtual import load_cell, noise, scenario
 from kinema.virtual.board_samples import (
-    T_TCP_BOARD,
     Eye,
     Spread,
     arm_samples,
-    board_on_the_table,
     joints,
     pair_samples,
     projected,
@@ -36,6 +34,7 @@ from kinema.virtual.board_samples import (
     tracker_samples,
     views,
 )
+from kinema.virtual.board_view import T_TCP_BOARD, board_on_the_table
 from kinema.virtual.cameras import CAMERAS, camera
 from kinema.virtual.handheld import T_BASE_TCP_START, TRACKER_RATE, HandheldWorld, TrackerSignal
 from kinema.virtual.motion_samples import TILTS, wave, wrenches

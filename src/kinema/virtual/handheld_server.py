@@ -47,8 +47,8 @@ class _Renderer:
 class HandheldServer(WorldServer[HandheldWorld]):
     """Handheld gripper, tracker, load cell and person of one cell behind their sockets and rings in `folder`."""
 
-    def __init__(self, folder: Path, task: str, split: str, seed: int) -> None:
-        super().__init__(folder, None, task, split, seed, ("tracker", "load_cell"))
+    def __init__(self, folder: Path, drawn: Scenario) -> None:
+        super().__init__(folder, None, drawn, ("tracker", "load_cell"))
         self._open(folder, {"period": self.world.period}, "load_cell", "cell")
         self._renderer = _Renderer(folder)
         self._hand: Hand | None = None

@@ -6,6 +6,7 @@ Things are drawn inside a `Region` and apart from each other, with room for the 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from kinema.virtual import objects
 from kinema.virtual.objects import Background, Pool
 
 Rng = np.random.Generator
+BoardPlace = Literal["", "table", "gripper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Scenario:
     particles  small things of which any will do
     mark       what is painted on the table; goal: where the target is to be, which nothing in the cell shows
     tool       of `held.TOOLS` that the hand holds
+    board      where somebody has put a calibration board
     """
 
     task: str
@@ -58,11 +61,30 @@ class Scenario:
     mark: Placed | None = None
     goal: Placed | None = None
     tool: str = ""
+    board: BoardPlace = ""
 
     @property
     def movable(self) -> tuple[Placed, ...]:
         """Everything that stands free on the table."""
         return tuple(p for p in (self.target, self.container) if p is not None) + self.distractors + self.particles
+
+
+def cleared(scenario: Scenario, board: BoardPlace) -> Scenario:
+    """The scenario with a board, for which somebody has put all that stands free aside, along the table's edge.
+
+    Raises ConfigError where that is too much.
+    """
+    if scenario.particles:
+        raise ConfigError(f"task {scenario.task!r} has too many things to put aside for a board; allowed: another task")
+    at = iter([(_EDGE[0] + _BESIDE * i, _EDGE[1]) for i in range(len(scenario.movable))])
+
+    def aside(things: Sequence[Placed]) -> tuple[Placed, ...]:
+        return tuple(replace(thing, position=next(at)) for thing in things)
+
+    (target,) = aside([scenario.target]) if scenario.target else (None,)
+    (container,) = aside([scenario.container]) if scenario.container else (None,)
+    distractors = aside(scenario.distractors)
+    return replace(scenario, board=board, target=target, container=container, distractors=distractors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +102,7 @@ class Region:
                 return x, y
 
 
+_EDGE, _BESIDE = (-0.10, 0.66), 0.16  # [m] where what is put aside begins, and from one to the next
 TARGETS = Region((0.29, 0.60), (-0.24, 0.24))
 CONTAINERS = Region((0.30, 0.56), (-0.26, 0.26), (0.32, 0.58))
 CLUTTER = Region((0.27, 0.66), (-0.34, 0.34), (0.29, 0.72))

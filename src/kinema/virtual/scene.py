@@ -16,10 +16,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from kinema import robots
+from kinema.calibration.boards import DEFAULT as BOARD
 from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose
 from kinema.robots import ArmModel, GripperModel
 from kinema.virtual import cameras, catalogue, held, objects
+from kinema.virtual.board_view import BORDER, T_TCP_BOARD, board_on_the_table, print_of
 from kinema.virtual.held import Held
 from kinema.virtual.objects import Background, ObjectKind, Rgb, Shape
 from kinema.virtual.scenario import Placed, Scenario
@@ -41,6 +43,8 @@ _HAND_WELD = 0.045  # [s] time constant; yields by about 1.3 kN/m and 3 N m/rad,
 _PAD_SOFTNESS = 0.02  # [s] contact time constant; a touch of the table then meets rubber of some 0.1 MN/m
 _SOFT = 0.003  # [m] that a closed finger can still go, so that the pads carry the force and not the stops
 _FINGER_INERTIA = 0.05  # [kg] of the jaw's motor, reflected to one finger
+_PRINT = 96  # [px] of a calibration board's picture, a square's edge
+_PLATE = 0.004  # [m] half of what a calibration board is thick
 _JAW_DAMPING = 2 * math.sqrt(1500.0 * 0.05)  # [N s/m] critical for the drive
 
 
@@ -144,6 +148,12 @@ def _thing(
     colours = {"main": placed.colour, "accent": placed.accent}
     for i, shape in enumerate(shapes):
         _shape(root, body, shape, f"{placed.name}_{i}", colours, **solid)
+
+
+def _picture(asset: ET.Element, name: str, shine: str) -> None:
+    """A material with the picture of that name, of `assets`."""
+    _add(asset, "texture", name=name, type="2d", file=f"{name}.png")
+    _add(asset, "material", name=name, texture=name, specular=shine, shininess="0.3")
 
 
 def _cabinet(root: ET.Element, world: ET.Element, placed: Placed) -> None:
@@ -352,6 +362,20 @@ def _star(root: ET.Element, world: ET.Element, mark: Placed) -> None:
     _add(body, "geom", type="mesh", mesh=mark.name, rgba=_rgba(mark.colour), **_LOOKS)
 
 
+def _board(root: ET.Element, parent: ET.Element, T: Pose) -> None:
+    """The default calibration board, glued to a plate; `T` is where its squares begin."""
+    asset = root.find("asset")
+    assert asset is not None
+    _picture(asset, "board", "0")
+    width, height = BOARD.size
+    half = np.array([width / 2, height / 2, _PLATE]) + BORDER * BOARD.square * np.array([1.0, 1.0, 0.0])
+    middle = T @ Pose(np.array([width / 2, height / 2, _PLATE]), np.diag([1.0, -1.0, -1.0]))  # its print looks up
+    _add(
+        parent, "geom", name="board", type="box", pos=middle.position, quat=_wxyz(middle.rotation), size=half,
+        material="board", **_LOOKS,
+    )  # fmt: skip
+
+
 def _tag(finger: ET.Element, gripper: GripperModel, tag: cameras.FingerTag) -> None:
     """The plate with its tag on a bracket; the texture covers the plate's face."""
     T = gripper.T_flange_tcp @ tag.T_tcp_tag(0.0)
@@ -482,6 +506,8 @@ def assets(scenario: Scenario) -> dict[str, bytes]:
         "table.png": _texture(background.pattern, background.table),
         **{f"{tag.name}.png": _tag_picture(tag.id, tag.plate, tag.size) for tag in cameras.TAGS},
     }
+    if scenario.board:
+        pictures["board.png"] = np.repeat(print_of(BOARD, _PRINT)[..., None].round().astype(np.uint8), 3, axis=-1)
     return {name: cv2.imencode(".png", picture[..., ::-1])[1].tobytes() for name, picture in pictures.items()}
 
 
@@ -512,10 +538,9 @@ def mjcf(
     _add(visual, "global", offwidth="960", offheight="720")
     asset = _add(root, "asset")
     _add(asset, "material", name="wall", emission="0.35", specular="0")  # the lamps of the room beyond
-    for name in ("table", *(tag.name for tag in cameras.TAGS)):
-        _add(asset, "texture", name=name, type="2d", file=f"{name}.png")
-        shine = "0.05" if name == "table" else "0"
-        _add(asset, "material", name=name, texture=name, specular=shine, shininess="0.3")
+    _picture(asset, "table", "0.05")
+    for tag in cameras.TAGS:
+        _picture(asset, tag.name, "0")
     world = _add(root, "worldbody")
     for section in ("contact", "equality", "tendon", "actuator", "sensor"):
         _add(root, section)
@@ -533,6 +558,10 @@ def mjcf(
     flange = _find(world, "flange")
     if scenario.tool and flange is not None:
         _held(root, flange, held.tool(scenario.tool), handheld)
+    if scenario.board == "table":
+        _board(root, world, board_on_the_table(BOARD))
+    if scenario.board == "gripper" and flange is not None:
+        _board(root, flange, robots.GRIPPER.T_flange_tcp @ T_TCP_BOARD)
     if scenario.mark is not None:
         _star(root, world, scenario.mark)
     if scenario.cabinet is not None:

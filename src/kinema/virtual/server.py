@@ -80,9 +80,9 @@ class ArmLink:
 class CellServer(WorldServer[World]):
     """World, arm, jaw and load cell of one cell behind their sockets and rings in `folder`."""
 
-    def __init__(self, folder: Path, robot: str, task: str, split: str, seed: int, command_kind: CommandKind) -> None:
+    def __init__(self, folder: Path, robot: str, drawn: Scenario, command_kind: CommandKind) -> None:
         self._robot, self._command_kind = robot, command_kind
-        super().__init__(folder, robot, task, split, seed, ("arm", "jaw", "load_cell"))
+        super().__init__(folder, robot, drawn, ("arm", "jaw", "load_cell"))
         dof = self.world.arm.dof
         facts = {"robot": robot, "dof": dof, "period": self.world.period, "command_kind": int(command_kind)}
         self._open(folder, facts, "arm", "jaw", "load_cell", "cell")

@@ -80,11 +80,9 @@ class WorldServer(ABC, Generic[AnyWorld]):
     sensors  the streams that pass through the fault board
     """
 
-    def __init__(
-        self, folder: Path, robot: str | None, task: str, split: str, seed: int, sensors: Iterable[str]
-    ) -> None:
+    def __init__(self, folder: Path, robot: str | None, drawn: Scenario, sensors: Iterable[str]) -> None:
         self.robot = robot
-        self.world: AnyWorld = self._build(scenario.draw(task, split, seed), clock.now_ns())
+        self.world: AnyWorld = self._build(drawn, clock.now_ns())
         self.board = FaultBoard()
         self.k = self.episode = 0
         self.fault = ""
@@ -93,7 +91,7 @@ class WorldServer(ABC, Generic[AnyWorld]):
         self._reset: threading.Thread | None = None
         self._fresh: AnyWorld | KinemaError | None = None
         self._servers: dict[str, Server] = {}
-        self._streams = {name: FaultyStream(self.board, name, seed) for name in sensors}
+        self._streams = {name: FaultyStream(self.board, name, drawn.seed) for name in sensors}
         self._rings = {
             name: RingWriter(folder / f"{name}.ring", layout, kept)
             for name, (layout, kept, _) in _RINGS.items()
@@ -151,7 +149,7 @@ class WorldServer(ABC, Generic[AnyWorld]):
         """In a thread of its own: models take long to build, and the world goes on ticking meanwhile."""
         now = self.world.scenario
         try:
-            drawn = scenario.draw(request.task or now.task, request.split or now.split, request.seed)
+            drawn = scenario.draw(request.task or now.task, request.split or now.split, request.seed, now.board)
             self._fresh = self._build(drawn, 0)
         except KinemaError as error:
             self._fresh = error
@@ -301,7 +299,7 @@ class WorldServer(ABC, Generic[AnyWorld]):
     def _key(self) -> dict[str, Any]:
         """What the renderer builds the same scene from."""
         now = self.world.scenario
-        return {"robot": self.robot, "task": now.task, "split": now.split, "seed": now.seed}
+        return {"robot": self.robot, "task": now.task, "split": now.split, "seed": now.seed, "board": now.board}
 
     def close(self) -> None:
         """Close sockets and remove rings."""
