@@ -1,6 +1,7 @@
 """An arm of the virtual cell under the control core, in one process and in simulated time."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,15 @@ PERIOD_NS = 2_000_000
 class Rig:
     """The world, the core, and everything they said. `alter` may change the arm's record on its way."""
 
-    def __init__(self, robot: str, kind: CommandKind, settings: ControlSettings, task: str = "pick_and_place"):
-        self.world = World(draw(task, "train", 0), robot, command_kind=kind, payload_error=0.1)
+    def __init__(
+        self,
+        robot: str,
+        kind: CommandKind,
+        settings: ControlSettings,
+        task: str = "pick_and_place",
+        q: Array | None = None,
+    ):
+        self.world = World(draw(task, "train", 0), robot, command_kind=kind, payload_error=0.1, q=q)
         self.settings = settings
         self.core = Controller(self.world.arm, settings, kind)
         self.events: list[Event] = []
@@ -109,7 +117,7 @@ def rig() -> Callable[..., Rig]:
         robot: str = "virtual_ur5e",
         kind: CommandKind = CommandKind.TORQUE,
         settings: ControlSettings | None = None,
-        **options: str,
+        **options: Any,
     ) -> Rig:
         return Rig(robot, kind, settings or ControlSettings(), **options)
 

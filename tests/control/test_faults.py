@@ -21,6 +21,7 @@ from kinema.control.messages import (
 )
 from kinema.control.settings import ControlSettings, Limits
 from kinema.interfaces import ArmMode, CommandKind, ForceSample
+from kinema.robots import arm
 
 ALONG = np.array([[0.004 * i, 0.0, 0.0] for i in range(1, 33)])  # 0.12 m/s
 KINDS = (CommandKind.TORQUE, CommandKind.POSITION)
@@ -343,6 +344,29 @@ def test_home_comes_back(rig) -> None:
             cell.until(State.READY, 5.0)
             cell.run(0.5)
             assert np.abs(cell.world.arm_state().q - cell.world.arm.home).max() < 0.03, (robot, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("robot", "turned"),
+    [("virtual_ur5e", {4: 0.6}), ("virtual_xarm7", {0: 0.28, 1: 0.38, 2: -0.23, 4: 1.76, 5: -0.5, 6: -0.35})],
+)
+def test_f29_the_way_home_leads_through_a_singularity(rig, robot, turned, kind) -> None:
+    """A wrist that is bent the other way: the tool's way alone would be held there, or end in another posture."""
+    q = np.array(arm(robot).home)
+    q[list(turned)] = list(turned.values())
+    cell = rig(robot, kind, q=q)
+    least = lambda: cell.core._model.min_singular_value()  # noqa: E731
+    cell.enable()
+    cell.tick(Home())
+    values = []
+    while cell.core.state is State.EXECUTING:
+        cell.tick()
+        values.append(least())
+    cell.run(1.0)
+    assert min(values) < Limits().min_singular_value < least(), "it leads through"
+    assert np.abs(cell.world.arm_state().q - cell.world.arm.home).max() < 0.03
+    assert cell.said()[-1].endswith("the way home is over"), cell.said()
 
 
 def test_hold_ends_a_run_and_keeps_the_grip(rig) -> None:

@@ -25,7 +25,9 @@ HOME = forward_kinematics(UR, np.array(UR.home)) @ GRIPPER.T_flange_tcp
 
 def _cell(folder: Path, board: str, missing: str) -> Path:
     """A cell file with a board, and with calibration files of its own, one of which is missing."""
-    shutil.copytree(paths.root() / "calibration/virtual", folder / "calibration", ignore=shutil.ignore_patterns(missing))
+    shutil.copytree(
+        paths.root() / "calibration/virtual", folder / "calibration", ignore=shutil.ignore_patterns(missing)
+    )
     text = (paths.root() / "launch/cells/virtual.yaml").read_text()
     for old, new in (
         ("calibration/virtual", str(folder / "calibration")),

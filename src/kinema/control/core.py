@@ -103,6 +103,7 @@ class Straight:
     """A jog: the TCP at a constant twist. `reference` is None once it is over."""
 
     posture: Array | None = None
+    turning: Array | None = None
 
     def __init__(self, t_ns: int, duration: float, pose: Pose, twist: Array):
         self._begin_ns, self._duration, self._pose, self._twist = t_ns, duration, pose, twist
@@ -115,9 +116,13 @@ class Straight:
 
 
 class Homeward:
-    """Minimum jerk in the joints, led by the TCP pose it implies; `posture` is where the joints should be."""
+    """Minimum jerk in the joints, led by the TCP pose it implies.
+
+    `posture` (n,) is where the joints should be, `turning` (n,) [rad/s] how they turn.
+    """
 
     posture: Array | None
+    turning: Array | None
 
     def __init__(self, t_ns: int, model: RobotModel, q: Array, home: Array, speed: float):
         self._begin_ns, self._model, self._q, self._way = t_ns, model, q, home - q
@@ -132,8 +137,9 @@ class Homeward:
         ds = 30 * u * u * (1 - u) ** 2 / self._duration
         dds = 60 * u * (1 - u) * (1 - 2 * u) / self._duration**2
         self.posture = self._q + s * self._way
+        self.turning = ds * self._way
         pose, J = self._model.fk(self.posture), self._model.jacobian(self.posture)
-        return Reference(pose, J @ (ds * self._way), J @ (dds * self._way))
+        return Reference(pose, J @ self.turning, J @ (dds * self._way))
 
 
 class Controller:
@@ -375,14 +381,15 @@ class Controller:
             if self.kind == CommandKind.TORQUE:
                 equilibrium.place(self._model.T_base_tcp)
             return playback
-        reference = playback.reference
+        reference, turning = playback.reference, None
         if self._way is not None:
             reference = self._way.reference(self._t_ns)
+            turning = self._way.turning
             if self._way.posture is not None:
                 self._posture = self._way.posture
             if reference is None:
                 self._leave(State.READY, f"{self._activity.value} is over")
-        motion.begin(dt)
+        motion.begin(dt, turning)
         if reference is None:
             equilibrium.brake(dt)
         else:
@@ -407,7 +414,9 @@ class Controller:
             compliance = Compliance.STIFF if self.state is State.IDLE else Compliance.SOFT
             if self._activity is Activity.FREE:
                 compliance = Compliance.FREE
-            motion.values = self._law.command(self._model, state, self._equilibrium, self._posture, compliance, dt)
+            # away from singularities an arm of six joints has no choice of posture
+            posture = self._posture if self.arm.dof > 6 or motion.turning is not None else None
+            motion.values = self._law.command(self._model, state, self._equilibrium, posture, compliance, dt)
             for name, verdict in safety.judge(safety.VALUES, motion, self._bounds):
                 if verdict.reaction is Reaction.FAULT:
                     self._fail(verdict)

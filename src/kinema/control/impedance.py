@@ -55,9 +55,18 @@ class Law(Protocol):
         ...
 
     def command(
-        self, model: RobotModel, state: ArmState, goal: Equilibrium, posture: Array, compliance: Compliance, dt: float
+        self,
+        model: RobotModel,
+        state: ArmState,
+        goal: Equilibrium,
+        posture: Array | None,
+        compliance: Compliance,
+        dt: float,
     ) -> Array:
-        """(n,) joint torques [N m] or positions [rad] for this cycle, dt [s] after the last."""
+        """(n,) joint torques [N m] or positions [rad] for this cycle, dt [s] after the last.
+
+        posture  (n,) [rad] for the joints, as far as the goal leaves them a choice; None: none
+        """
         ...
 
 
@@ -86,7 +95,6 @@ class ImpedanceLaw:
             for compliance, factor in ((Compliance.STIFF, settings.idle_stiffness), (Compliance.SOFT, 1.0))
         }
         self._free_damping = _six(settings.free_damping)
-        self._redundant = arm.dof > 6
         self._eigen = Eigen(6)
         self._last: Array | None = None
         self._friction_torque = np.zeros(arm.dof)
@@ -101,7 +109,13 @@ class ImpedanceLaw:
         pass
 
     def command(
-        self, model: RobotModel, state: ArmState, goal: Equilibrium, posture: Array, compliance: Compliance, dt: float
+        self,
+        model: RobotModel,
+        state: ArmState,
+        goal: Equilibrium,
+        posture: Array | None,
+        compliance: Compliance,
+        dt: float,
     ) -> Array:
         J, dq = model.J, state.dq
         # Lambda^-1, in scaled rows: eigenvalues and axes
@@ -118,7 +132,7 @@ class ImpedanceLaw:
             inertial = root @ (root @ (SCALE * goal.acceleration))
             force = stiffness * difference(model.T_base_tcp, goal.pose) + SCALE * (damped + inertial)
         law_torque = J.T @ force
-        if self._redundant:
+        if posture is not None:
             law_torque += self._posture(model, J_scaled, mobility, axes, posture - state.q, dq)
         self._observe(model, state, compliance, dt)
         torque = law_torque + model.bias - self._friction_torque
@@ -158,7 +172,7 @@ class AdmittanceLaw:
         self._damping = 2 * settings.virtual_damping_ratio * np.sqrt(self._mass * self._stiffness)
         self._free_damping = np.maximum(_six(settings.free_damping), self._damping / 4)
         self._speed = arm.limits("speed").tolist()
-        self._redundant, self._still = arm.dof > 6, np.zeros(arm.dof)
+        self._still = np.zeros(arm.dof)
         self._squares = eigenpy.LDLT(6)
         self._q, self._droop = np.zeros(arm.dof), np.zeros(arm.dof)
         self._yield, self._yield_twist = _NO_YIELD, np.zeros(6)
@@ -171,7 +185,13 @@ class AdmittanceLaw:
         self._yield, self._yield_twist = _NO_YIELD, np.zeros(6)
 
     def command(
-        self, model: RobotModel, state: ArmState, goal: Equilibrium, posture: Array, compliance: Compliance, dt: float
+        self,
+        model: RobotModel,
+        state: ArmState,
+        goal: Equilibrium,
+        posture: Array | None,
+        compliance: Compliance,
+        dt: float,
     ) -> Array:
         if compliance is not Compliance.STIFF:
             self._give_way(self._felt(state.wrench), goal.twist[:3], (model.J @ state.dq)[:3], compliance, dt)
@@ -218,14 +238,14 @@ class AdmittanceLaw:
         speed, into = float(away @ (moving + self._yield_twist[:3])), max(_CREEP, -_GIVES * float(away @ moves))
         self._yield_twist[:3] += (min(max(speed, -into), _CREEP) - speed) * away
 
-    def _follow(self, model: RobotModel, wanted: Pose, posture: Array, dt: float) -> Array:
+    def _follow(self, model: RobotModel, wanted: Pose, posture: Array | None, dt: float) -> Array:
         """One step of damped least squares from the commanded joints to the wanted pose, within the joints' speed."""
         J = SCALE[:, None] * model.jacobian(self._q)
         error = SCALE * difference(model.fk(self._q), wanted)
         gram = J @ J.T
         gram.flat[::7] += _DAMPING**2
         drift = self._still
-        if self._redundant:
+        if posture is not None:
             drift = _CATCH_UP * dt * np.minimum(np.maximum(posture - self._q, -1.0), 1.0)
             error -= J @ drift
         step = drift + J.T @ self._squares.compute(gram).solve(error)

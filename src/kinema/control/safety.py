@@ -122,19 +122,22 @@ class Motion:
     gap     [s] since the arm's last record
     before  pose and twist of the equilibrium when the cycle began
     goal    the equilibrium, `dt` [s] further; a clamping check moves it
+    turning (n,) [rad/s] of the joints, where the way is laid out in joints
     values  (n,) for the arm, after the law
     """
 
     def __init__(self, state: ArmState, model: RobotModel, goal: Equilibrium, gap: float):
         self.state, self.model, self.goal, self.gap = state, model, goal, gap
         self.before, self.dt = (goal.pose, goal.twist), 0.0
+        self.turning: Array | None = None
         self.values = np.zeros(0)
         self._joint_speed: Array | None = None
         self._ahead: Array | None = None
 
-    def begin(self, dt: float) -> None:
+    def begin(self, dt: float, turning: Array | None = None) -> None:
         """From here the equilibrium moves on by dt."""
-        self.before, self.dt = (self.goal.pose, self.goal.twist), dt
+        self.before, self.dt, self.turning = (self.goal.pose, self.goal.twist), dt, turning
+        self._joint_speed = turning
 
     def take_back(self) -> None:
         """Undo what the equilibrium moved since `begin`."""
@@ -155,7 +158,8 @@ class Motion:
         """Go only this share of the cycle's way."""
         self.goal.pose = interpolate(self.before[0], self.goal.pose, share)
         self.goal.twist = share * self.goal.twist
-        self._joint_speed = self._ahead = None
+        self._joint_speed = None if self.turning is None else share * self.turning
+        self._ahead = None
 
     def ahead(self, limits: Limits) -> Array:
         """Joint positions (n,) where the arm would come to rest if it began to brake a moment from now."""
@@ -310,7 +314,8 @@ def cartesian(motion: Motion, bounds: Bounds) -> Verdict | None:
 
 
 def singularity(motion: Motion, bounds: Bounds) -> Verdict | None:
-    if not motion.moving:
+    """Where a small motion of the tool may turn joints fast; none does on a way that is laid out in joints."""
+    if not motion.moving or motion.turning is not None:
         return None
     model, least = motion.model, bounds.limits.min_singular_value
     value = model.min_singular_value()

@@ -4,19 +4,23 @@ Stands in for the operator of a virtual cell, and only there: it also resets wha
 with the report; its exit code is non-zero only when something broke, never because a policy failed at its task.
 """
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 from kinema_interfaces.action import RunPolicy
 from kinema_interfaces.msg import CellStatus, ExecutorState
 from kinema_interfaces.srv import MarkOutcome, ResetScenario
 from rclpy.action import ActionClient
 from std_srvs.srv import Trigger
 
-from kinema import cell_file, paths
+from kinema import cell_file, paths, robots
 from kinema.apps import report, run_folder
 from kinema.clock import now_ns
 from kinema.errors import ConfigError, DeviceError
+from kinema.geometry import distance
 from kinema.policies.registry import SIMULATOR_ONLY
+from kinema_ros import convert
 from kinema_ros.parameters import CALIBRATION_OVERRIDE, Parameter
 from kinema_ros.script import ANSWER_TIMEOUT, START_TIMEOUT, Script, run
 
@@ -46,6 +50,7 @@ SERVICES = {
 }
 _BEGUN = 100  # ticks after which a motion that was ordered shows in the state
 _REST = ExecutorState.READY
+_AT_HOME = (0.02, 0.05)  # [m, rad] from home the arm has come home
 
 
 class Operator(Script):
@@ -72,6 +77,18 @@ class Operator(Script):
             raise DeviceError(f"{what}: the executor stands in state {self.state.state}: {self.state.reason}")
 
 
+def _check_home(operator: Operator) -> None:
+    """An episode that begins elsewhere, as where the safety chain held the arm on its way, would say nothing."""
+    arm = robots.arm(operator.value("robot"))
+    home = robots.forward_kinematics(arm, np.array(arm.home)) @ robots.GRIPPER.T_flange_tcp
+    moved, turned = distance(home, convert.pose(operator.state.goal))
+    if moved > _AT_HOME[0] or turned > _AT_HOME[1]:
+        raise DeviceError(
+            f"homing: the arm was led to {1e3 * moved:.0f} mm, {math.degrees(turned):.0f} degrees from home; the audit "
+            "log says what held it"
+        )
+
+
 def prepare(operator: Operator, seed: int) -> str:
     """Open jaw, arm at home, a fresh scene; returns the task in words."""
     if operator.state.state in (ExecutorState.FAULT, ExecutorState.STOPPED):
@@ -84,6 +101,7 @@ def prepare(operator: Operator, seed: int) -> str:
     operator.call("executor/open_jaw")
     operator.call("executor/home")
     operator.settle("homing")
+    _check_home(operator)
     episode = operator.cell.episode
     text = operator.call(
         "virtual_cell/reset_scenario",
