@@ -1,4 +1,4 @@
-"""Calibration sessions in the whole virtual cell, a board in it: by services alone, the arm takes its poses by itself."""
+"""Calibration sessions in the whole virtual cell with a board: by services alone, the arm takes its poses by itself."""
 
 import shutil
 from pathlib import Path

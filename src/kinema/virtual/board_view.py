@@ -1,4 +1,4 @@
-"""Pictures of a printed board by a camera with a known lens: what calibration is proven on. And where it lies, or is held.
+"""Pictures of a printed board by a camera with a known lens: what calibration is proven on. And where the board is.
 
 Every pixel is the mean of rays through it that meet the board's plane, the lens being the camera file's own model; then
 come the optics' blur, motion's smear, and the noise of `noise.yaml`. No light, no bent paper.
