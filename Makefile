@@ -1,5 +1,5 @@
 # make deploy   set up, then run the stack in the virtual cell: make deploy EPISODES=3 TASK=open_drawer ROBOT=virtual_xarm7
-#               through the vendor's code, in the cell of the robot's name; in another one: CELL=launch/cells/virtual.yaml
+#               in another cell: make deploy CELL=launch/cells/virtual_xarm7.yaml ROBOT=virtual_xarm7
 # make record   set up, then record demonstrations with the handheld gripper: make record EPISODES=2 TASK=open_drawer
 # make demonstrations  set up, then record them in lockstep: make demonstrations TASK=open_drawer N=200
 # make pusht    the PushT benchmark's own environment, in .venv-pusht, which Kinema's doesn't know
@@ -20,7 +20,7 @@ TEXT ?=
 OPERATOR ?=
 N ?= 20
 
-arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) cell:=$(or $(CELL),launch/cells/$(ROBOT).yaml) $(if $(POLICY),policy:=$(POLICY)) \
+arguments = episodes:=$(EPISODES) task:=$(TASK) robot:=$(ROBOT) $(if $(CELL),cell:=$(CELL)) $(if $(POLICY),policy:=$(POLICY)) \
 	$(if $(MODE),mode:=$(MODE)) \
 	$(if $(SEED),seed:=$(SEED)) record:=$(RECORD) require_approval:=$(APPROVAL) \
 	headless:=$(if $(filter-out 0 false,$(HEADLESS)),true,false)

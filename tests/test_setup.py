@@ -78,7 +78,6 @@ def test_deploy_passes_its_variables_to_the_launch_file():
         "episodes": "7",
         "task": "open_drawer",
         "robot": "virtual_xarm7",
-        "cell": "launch/cells/virtual_xarm7.yaml",
         "headless": "true",
         "record": "true",
         "policy": "models/mine",
