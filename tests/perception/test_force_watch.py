@@ -1,5 +1,9 @@
 """What a force is worth: a zero that creeps is found, a grasp is not taken for one."""
 
+import itertools
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -44,6 +48,27 @@ def test_what_cannot_be_trusted_tells_nothing():
     assert _watched(np.full(80 * 70, 5.0), tared=False).drift == 0.0
     assert _watched(np.full(80 * 70, 98.0), saturated=True).drift == 0.0
     assert _watched(np.full(80 * 70, np.nan)).drift == 0.0
+
+
+def test_samples_may_come_while_its_health_is_asked_for():
+    watch, over = ForceWatch(), threading.Event()
+
+    def take() -> None:
+        for k in itertools.count():
+            watch.take(ForceSample(k * 1_500_000_000, 0.1, False, True))
+            if over.is_set():
+                return
+
+    before, taking = sys.getswitchinterval(), threading.Thread(target=take)
+    sys.setswitchinterval(1e-6)
+    try:
+        taking.start()
+        for _ in range(5000):
+            watch.health()
+    finally:
+        over.set()
+        taking.join()
+        sys.setswitchinterval(before)
 
 
 def test_a_new_tare_begins_anew():

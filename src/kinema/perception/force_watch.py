@@ -52,10 +52,11 @@ class ForceWatch:
 
         A force that was there all the time counts only after a whole window: before, it may be a grasp.
         """
-        if not self._means:
+        means = tuple(self._means)  # at once: samples come in another thread
+        if not means:
             return 0.0
-        lowest = min(mean for _, mean in self._means)
-        whole = self._means[-1][0] - self._since_ns >= to_ns(WINDOW)
+        lowest = min(mean for _, mean in means)
+        whole = means[-1][0] - self._since_ns >= to_ns(WINDOW)
         return lowest if whole else min(lowest, 0.0)
 
     def health(self) -> Health:
