@@ -5,7 +5,7 @@ import pytest
 
 from kinema import robots
 from kinema.calibration.board_detection import detect
-from kinema.calibration.boards import DEFAULT, Board
+from kinema.calibration.boards import DEFAULT
 from kinema.errors import ConfigError
 from kinema.geometry import Pose
 from kinema.virtual import noise, scenario
@@ -20,14 +20,14 @@ SIZE = (640, 480)
 STRAIGHT = Pose(np.array([*(-np.array(DEFAULT.size) / 2), 0.8]), np.eye(3))  # before a camera
 
 
-def _seen(place: str, name: str, T_base_tcp: Pose | None, board: Board = DEFAULT):
+def _seen(place: str, name: str, T_base_tcp: Pose | None):
     """The corners in what a camera sees, and the world it sees them in."""
     q = None if T_base_tcp is None else joints(robots.arm(ROBOT), T_base_tcp)
     assert T_base_tcp is None or q is not None, "the arm gets there"
     world = World(scenario.draw("pick_and_place", "train", 0, place), ROBOT, q=q)
     eyes = CellRenderer(world.model, SIZE, noise.load().camera, 0)
     try:
-        return detect(eyes.render(name, world.snapshot(), 0), board), world
+        return detect(eyes.render(name, world.snapshot(), 0), DEFAULT), world
     finally:
         eyes.close()
 

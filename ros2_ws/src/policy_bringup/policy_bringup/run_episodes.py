@@ -50,7 +50,7 @@ SERVICES = {
 }
 _BEGUN = 100  # ticks after which a motion that was ordered shows in the state
 _REST = ExecutorState.READY
-_AT_HOME = (0.02, 0.05)  # [m, rad] from home the arm has come home
+_AT_HOME = (0.02, 0.05)  # [m, rad] that count as home
 
 
 class Operator(Script):
