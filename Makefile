@@ -1,5 +1,5 @@
 # make deploy   set up, then run the stack in the virtual cell: make deploy EPISODES=3 TASK=open_drawer ROBOT=virtual_xarm7
-#               in another cell: make deploy CELL=launch/cells/virtual_xarm7.yaml ROBOT=virtual_xarm7
+#               in another cell: make deploy CELL=launch/cells/virtual.yaml
 # make record   set up, then record demonstrations with the handheld gripper: make record EPISODES=2 TASK=open_drawer
 # make demonstrations  set up, then record them in lockstep: make demonstrations TASK=open_drawer N=200
 # make pusht    the PushT benchmark's own environment, in .venv-pusht, which Kinema's doesn't know

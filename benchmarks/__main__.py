@@ -34,7 +34,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("control_law", "One cycle of playback, law and safety chain", ("benchmarks/control_law.py",)),
     Benchmark("control_loop", "The control loop beside everything else, and bare", ("benchmarks/control_loop.py",)),
-    Benchmark("vendor_arms", "Arms behind vendors' code", ("benchmarks/vendor_arms.py", "--seconds", "30")),
+    Benchmark("vendor_arms", "Arms behind vendors' code", ("benchmarks/vendor_arms.py",)),
     Benchmark("cameras", "Three cameras as the policy node receives them", ("benchmarks/cameras.py",)),
     Benchmark(
         "camera_drivers", "The drivers of real cameras, before software devices", ("benchmarks/camera_drivers.py",)

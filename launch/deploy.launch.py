@@ -20,7 +20,6 @@ from launch.substitutions import LaunchConfiguration
 from kinema_ros.launching import (
     BOOLEAN,
     CALIBRATION_OVERRIDE,
-    CELL,
     SHOWN,
     cameras,
     ends_with,
@@ -33,7 +32,11 @@ from kinema_ros.launching import (
 
 ARGUMENTS = (
     DeclareLaunchArgument("robot", default_value="virtual_ur5e", description="a robot that the cell file allows"),
-    CELL,
+    DeclareLaunchArgument(
+        "cell",
+        default_value="",
+        description="the cell file, relative to the checkout; '': a virtual robot's own, launch/cells/<robot>.yaml",
+    ),
     CALIBRATION_OVERRIDE,
     DeclareLaunchArgument("task", default_value="pick_and_place", description="one of docs/tasks.md"),
     DeclareLaunchArgument("episodes", default_value="3", description="how many; 0: stay up for an operator"),
@@ -93,7 +96,7 @@ def _scenario(episode: str) -> dict:
 
 def _table(context: object) -> list:
     arguments = {row.name: LaunchConfiguration(row.name).perform(context) for row in ARGUMENTS}
-    robot, cell = arguments["robot"], arguments["cell"]
+    robot = arguments["robot"]
     episodes = int(arguments["episodes"])
     world = {"task": arguments["task"], "split": arguments["split"], "seed": int(arguments["seed"])}
     if arguments["episode"]:
@@ -110,13 +113,13 @@ def _table(context: object) -> list:
     seen = arguments["headless"] == "false"
 
     override = arguments["calibration_override"]
-    calibrated = {"cell": cell, "calibration_override": override}
 
     asked = {"robot": robot, "policy": arguments["policy"], "episodes": episodes, "calibration_override": override}
-    planned = plan("deploy", cell, **asked)
-    policy = planned["policy"]
-    passed = ("episode", "tool", "goal_image", "mode", "backend", "device", "cell", "robot")
-    thinking = {"policy": policy, **{name: arguments[name] for name in passed}}
+    planned = plan("deploy", arguments["cell"], **asked)
+    policy, cell = planned["policy"], planned["cell"]
+    calibrated = {"cell": cell, "calibration_override": override}
+    passed = ("episode", "tool", "goal_image", "mode", "backend", "device", "robot")
+    thinking = {"policy": policy, "cell": cell, **{name: arguments[name] for name in passed}}
     place = ("--cell", cell, "--robot", robot)
     scene = tuple(word for key, value in world.items() for word in (f"--{key}", str(value)))
     rows = [

@@ -14,7 +14,6 @@ from launch.substitutions import LaunchConfiguration
 from kinema_ros.launching import (
     BOOLEAN,
     CALIBRATION_OVERRIDE,
-    CELL,
     SHOWN,
     cameras,
     ends_with,
@@ -28,7 +27,9 @@ from kinema_ros.launching import (
 ARGUMENTS = (
     DeclareLaunchArgument("task", default_value="", description="in words; '': as the virtual cell's scenario says"),
     DeclareLaunchArgument("operator", default_value="", description="who demonstrates"),
-    CELL,
+    DeclareLaunchArgument(
+        "cell", default_value="launch/cells/virtual.yaml", description="the cell file; relative to the checkout"
+    ),
     CALIBRATION_OVERRIDE,
     DeclareLaunchArgument("episodes_dir", default_value="episodes", description="relative to the checkout"),
     DeclareLaunchArgument(

@@ -46,7 +46,7 @@ def test_a_cell_starts_what_its_devices_need(launch, cell, wanted):
 
 
 def test_a_plan_names_each_cameras_node_with_what_the_cell_file_says_of_it():
-    cameras = launch_plan.plan("deploy", cell_file.load(CELLS / "ur5e.yaml"))["cameras"]
+    cameras = launch_plan.plan("deploy", "ur5e.yaml", cell_file.load(CELLS / "ur5e.yaml"))["cameras"]
     assert cameras["gripper"] == ("basler_camera", {"link": "usb", "exposure": 0.005})
     assert cameras["right"] == ("realsense_camera", {"exposure": 0.008, "inter_cam_sync_mode": 2})
 
@@ -54,9 +54,18 @@ def test_a_plan_names_each_cameras_node_with_what_the_cell_file_says_of_it():
 def test_the_virtual_cell_has_a_learned_policy_where_none_is_named():
     cell = cell_file.load(cell_file.VIRTUAL)
     launch_plan.check_deployment(cell, "virtual_ur5e", "", 3)
-    chosen = str(launch_plan.plan("deploy", cell)["policy"])
+    chosen = str(launch_plan.plan("deploy", "virtual.yaml", cell)["policy"])
     assert checkpoint.read(paths.find(chosen)).kind in registry.LEARNED
-    assert launch_plan.plan("deploy", cell, "models/mine")["policy"] == "models/mine"
+    assert launch_plan.plan("deploy", "virtual.yaml", cell, "models/mine")["policy"] == "models/mine"
+
+
+def test_a_virtual_robot_is_deployed_behind_its_vendors_driver_where_no_cell_is_named():
+    for robot, driver in (("virtual_ur5e", "ur"), ("virtual_xarm7", "xarm")):
+        cell = cell_file.load(launch_plan.cell_of(robot))
+        assert cell.simulated and cell.arm.backend == driver
+        launch_plan.check_deployment(cell, robot, "", 3)
+    with pytest.raises(ConfigError, match=r"no cell file was named; .* for 'ur5e' give cell:=my_cell.yaml"):
+        launch_plan.cell_of("ur5e")
 
 
 @pytest.mark.parametrize("cell", ["ur5e", "xarm7"])

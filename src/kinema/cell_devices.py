@@ -184,6 +184,8 @@ GripperDevice = Annotated[
 class _Driven(Device):
     """Its keys beside backend and serial are parameters of the camera's node, by the same names."""
 
+    reconnect_after: float = pydantic.Field(default=1.0, ge=0.2, le=60.0)
+
     @property
     def parameters(self) -> dict[str, object]:
         """Those that the cell file gives."""

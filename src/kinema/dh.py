@@ -31,9 +31,12 @@ class Chain:
 
         `base` is the controller's own, without the robot table's `base_yaw`.
         """
+        c, s, ca, sa = np.cos(q + self.theta), np.sin(q + self.theta), np.cos(self.alpha), np.sin(self.alpha)
+        rotations = np.array([[c, -s * ca, s * sa], [s, c * ca, -c * sa], [np.zeros(len(c)), sa, ca]])
+        positions = np.array([self.a * c, self.a * s, self.d])
         found = [Pose.identity()]
-        for angle, a, d, alpha in zip(q + self.theta, self.a, self.d, self.alpha, strict=True):
-            found.append(found[-1] @ _link(float(angle), float(a), float(d), float(alpha)))
+        for i in range(len(c)):
+            found.append(found[-1] @ Pose(positions[:, i], rotations[:, :, i]))
         return found
 
     def jacobian(self, q: Array, T_flange_tcp: Pose) -> tuple[Pose, Array]:
@@ -43,12 +46,6 @@ class Chain:
         x, y, z = directions = np.array([frame.rotation[:, 2] for frame in axes]).T
         a, b, c = (tcp.position - np.array([frame.position for frame in axes])).T
         return tcp, np.concatenate([[y * c - z * b, z * a - x * c, x * b - y * a], directions])
-
-
-def _link(angle: float, a: float, d: float, alpha: float) -> Pose:
-    c, s, ca, sa = np.cos(angle), np.sin(angle), np.cos(alpha), np.sin(alpha)
-    rotation = np.array([[c, -s * ca, s * sa], [s, c * ca, -c * sa], [0.0, sa, ca]])
-    return Pose(np.array([a * c, a * s, d]), rotation)
 
 
 def nominal(model: ArmModel) -> Chain:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kinema import clock, dh, robots
-from kinema.devices import ur, ur_checks
+from kinema.devices import ur, ur_checks, ur_helper
 from kinema.devices.ownership import claim
 from kinema.devices.ur import UrArm
 from kinema.errors import DeviceError, OwnershipError
@@ -97,6 +97,15 @@ def test_it_follows_joint_positions_and_says_what_was_applied(arm):
     with pytest.raises(DeviceError, match="takes POSITION, not TORQUE"):
         arm.write(state.k, ArmCommand(CommandKind.TORQUE, np.zeros(6)))
     _hold(arm, 1.0, q)
+
+
+def test_on_few_cores_ur_rtdes_threads_look_for_data_by_a_reservation(arm):
+    helper = arm._helper._process.pid
+    threads = [os.sched_getscheduler(int(name)) for name in os.listdir(f"/proc/{helper}/task")]
+    privileged = os.geteuid() == 0 and os.sched_getscheduler(helper) == os.SCHED_FIFO
+    few = (os.cpu_count() or 1) < ur_helper._ENOUGH
+    assert threads.count(ur_helper._SCHED_DEADLINE) == (2 if few and privileged else 0)
+    _hold(arm, 0.2)
 
 
 @pytest.mark.slow

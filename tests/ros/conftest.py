@@ -15,6 +15,7 @@ from kinema.topics import CAMERAS
 from .spun import Spun
 
 DEPLOY = "policy_bringup/deploy.launch.py"
+_DEPLOYED = {"policy": "demonstrator", "cell": "launch/cells/virtual.yaml"}
 
 _UP = 90.0  # [s] for the stack to come up on a busy machine
 _DISCOVERED = 0.5  # [s] for a server to discover a new client too: else it answers and nobody hears
@@ -120,12 +121,12 @@ class Graph(Spun):
 class Stack:
     """`ros2 launch policy_bringup deploy.launch.py`, or another file, with arguments; its output is in `log`.
 
-    A deployment is the demonstrator's, where nothing else is asked for.
+    A deployment is the demonstrator's, of an arm reached straight, where nothing else is asked for.
     """
 
     def __init__(self, log: Path, file: str = DEPLOY, **arguments: object) -> None:
         self.log = log
-        usual = {"headless": "true", **({"policy": "demonstrator"} if file == DEPLOY else {})}
+        usual = {"headless": "true", **(_DEPLOYED if file == DEPLOY else {})}
         words = [f"{key}:={value}" for key, value in {**usual, **arguments}.items()]
         with log.open("w") as out:
             self.process = subprocess.Popen(

@@ -72,6 +72,25 @@ def test_sigint_in_the_midst_of_motion_ends_every_process(launch, tmp_path, wait
     assert not [pid for pid in stack.pids() if os.path.exists(f"/proc/{pid}")], stack.log.read_text()
 
 
+@pytest.mark.slow
+def test_where_no_cell_is_named_the_arm_is_reached_through_its_vendors_code_and_all_end_in_order(launch, tmp_path):
+    run = tmp_path / "run"
+    stack = launch(episodes=1, cell="", run_dir=run)
+    assert stack.process.wait(timeout=300) == 0, stack.log.read_text()
+    text = stack.log.read_text()
+    assert stack.pid("ur_controller") and "the arm ur5e at 127.0.0.1 is connected, 500 Hz" in text
+    (episode,) = map(json.loads, (run / "episodes.jsonl").read_text().splitlines())
+    assert episode["chunks"] > 1, episode
+    assert "Traceback" not in text and "still runs" not in text and "reconnecting" not in text
+
+
+def test_a_real_arm_without_a_cell_file_is_refused_before_anything_starts(launch):
+    stack = launch(episodes=0, robot="ur5e", cell="")
+    assert stack.process.wait(timeout=60) != 0
+    text = stack.log.read_text()
+    assert "no cell file was named" in text and "process started" not in text
+
+
 def test_a_wrong_argument_ends_the_launch_with_its_reason(launch):
     stack = launch(episodes=1, split="nonsense")
     assert stack.process.wait(timeout=60) != 0

@@ -26,7 +26,7 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
     logging.info(set_up_real_time(_PRIORITY))
     sys.setswitchinterval(_SWITCH)
     try:
-        server.run(stopped, cell.world.real_time_factor)
+        server.run(process.last(stopped, lambda: server.serving), cell.world.real_time_factor)
     finally:
         server.close()
         logging.info("%d ticks, %d unanswered, %.3f s slipped", server.k, server.arm.unanswered, server.pace.slipped)

@@ -46,7 +46,8 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
     try:
         served = serve(cell, jaw, folder)
         try:
-            while not stopped():
+            over = process.last(stopped, lambda: served.serving)
+            while not over():
                 time.sleep(_LOOK)
         finally:
             served.close()

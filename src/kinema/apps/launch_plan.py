@@ -1,14 +1,15 @@
 """What a launch file asks before it starts anything, as JSON. `python -m kinema.apps.launch_plan deploy --cell FILE`.
 
-    {"simulated": true, "policy": "models/...", "processes": ["cell", ...],
+    {"simulated": true, "cell": "launch/cells/...", "policy": "models/...", "processes": ["cell", ...],
      "cameras": {"left": ["virtual_camera", {}], ...}}
 
-`processes` by the table of processes; `cameras` names each camera's node and its parameters; `policy` is the one asked
-for, or where none was the one that the virtual cell has in `models/`. Launch files run under ROS's own interpreter,
-which does not have kinema. Ends with status 2, and says why, where the launch is refused: a cell file that is wrong, a
-robot that it does not allow, calibration that is missing, foreign, old or bad, and for a real arm episodes that begin
-without a person, a policy that nobody named, or one that sees a simulator's truth. `--calibration-override WHY` lets
-missing, old and bad calibration pass; every episode says so.
+`cell` is the file asked for, or where none was the one that a virtual robot has in `launch/cells/`, behind its vendor's
+driver; `processes` by the table of processes; `cameras` names each camera's node and its parameters; `policy` is the
+one asked for, or where none was the one that the virtual cell has in `models/`. Launch files run under ROS's own
+interpreter, which does not have kinema. Ends with status 2, and says why, where the launch is refused: a real arm whose
+cell file nobody named, a cell file that is wrong, a robot that it does not allow, calibration that is missing, foreign,
+old or bad, and for a real arm episodes that begin without a person, a policy that nobody named, or one that sees a
+simulator's truth. `--calibration-override WHY` lets missing, old and bad calibration pass; every episode says so.
 """
 
 import argparse
@@ -20,9 +21,20 @@ from kinema.calibration.bundle import faults
 from kinema.cell_file import Cell
 from kinema.errors import CalibrationError, ConfigError, KinemaError
 from kinema.policies.registry import SIMULATOR_ONLY
+from kinema.robots import VIRTUAL_ROBOTS
 from kinema.topics import CAMERAS
 
 POLICY = "models/diffusion_policy"  # the better of the two learned ones: models/README.md
+
+
+def cell_of(robot: str) -> str:
+    """The cell file of a virtual robot. Raises ConfigError for a real one: somebody has to name its cell."""
+    if robot in VIRTUAL_ROBOTS:
+        return f"launch/cells/{robot}.yaml"
+    raise ConfigError(
+        f"no cell file was named; that can be left out for {', '.join(VIRTUAL_ROBOTS)} alone: for {robot!r} give "
+        "cell:=my_cell.yaml, a copy of one in launch/cells"
+    )
 
 
 def check_deployment(cell: Cell, robot: str, policy: str, episodes: int) -> None:
@@ -54,11 +66,12 @@ def check_calibration(cell: Cell, handheld: bool, override: str) -> None:
         raise CalibrationError("\n".join(found) + remedy)
 
 
-def plan(launch: processes.Launch, cell: Cell, policy: str = "") -> dict[str, object]:
-    """As in the module's text."""
+def plan(launch: processes.Launch, file: str, cell: Cell, policy: str = "") -> dict[str, object]:
+    """As in the module's text; `file` is what the cell was loaded from."""
     cameras = {name: getattr(cell.devices.cameras, name) for name in CAMERAS}
     return {
         "simulated": cell.simulated,
+        "cell": file,
         "policy": policy or POLICY,
         "processes": processes.of_launch(launch, cell),
         "cameras": {
@@ -70,14 +83,15 @@ def plan(launch: processes.Launch, cell: Cell, policy: str = "") -> dict[str, ob
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m kinema.apps.launch_plan")
     parser.add_argument("launch", choices=("deploy", "handheld"))
-    parser.add_argument("--cell", required=True)
-    parser.add_argument("--robot")
+    parser.add_argument("--cell", default="")
+    parser.add_argument("--robot", default="")
     parser.add_argument("--policy", default="")
     parser.add_argument("--episodes", type=int, default=0)
     parser.add_argument("--calibration-override", default="")
     arguments = parser.parse_args()
     try:
-        cell = cell_file.load(arguments.cell)
+        file = arguments.cell or cell_of(arguments.robot)
+        cell = cell_file.load(file)
         if arguments.launch == "deploy":
             check_deployment(cell, arguments.robot, arguments.policy, arguments.episodes)
         elif arguments.episodes > 0 and not cell.simulated:
@@ -89,7 +103,7 @@ def main() -> int:
     except KinemaError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(plan(arguments.launch, cell, arguments.policy)))
+    print(json.dumps(plan(arguments.launch, file, cell, arguments.policy)))
     return 0
 
 

@@ -21,6 +21,7 @@ Connected = TypeVar("Connected")
 Body = Callable[[Cell, argparse.Namespace, Callable[[], bool]], None]
 
 _RETRY = 0.2  # [s] between two looks for the cell
+_LINGER = 1.0  # [s] at most that a process waits for those whom it serves
 
 
 def world_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,23 @@ def patiently(connect: Callable[[], Connected], stopped: Callable[[], bool]) -> 
             logging.debug("%s", error)
             time.sleep(_RETRY)
     return None
+
+
+def last(stopped: Callable[[], bool], serving: Callable[[], bool]) -> Callable[[], bool]:
+    """`stopped` for a process that serves others: true once they have gone, too, or after a second.
+
+    A launch ends all its processes at once, and an arm should be stopped by its driver, not by a controller that left.
+    """
+    ends: list[float] = []
+
+    def over() -> bool:
+        if not stopped():
+            return False
+        if not ends:
+            ends.append(time.monotonic() + _LINGER)
+        return not serving() or time.monotonic() > ends[0]
+
+    return over
 
 
 def main(name: str, body: Body, add_arguments: Callable[[argparse.ArgumentParser], None] | None = None) -> int:

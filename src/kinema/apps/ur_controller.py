@@ -41,7 +41,8 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
         logging.info("%s at %s", arguments.generation, address)
         logging.info(set_up_real_time(_PRIORITY))
         try:
-            while not stopped():
+            over = process.last(stopped, lambda: controller.serving)
+            while not over():
                 controller.tick()
                 disturbances.serve(requests, controller.disturb, DISTURBANCES)
         finally:

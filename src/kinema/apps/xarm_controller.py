@@ -55,7 +55,8 @@ def _run(cell: Cell, arguments: argparse.Namespace, stopped: Callable[[], bool])
         logging.info(set_up_real_time(_PRIORITY))
         sys.setswitchinterval(_SWITCH)
         try:
-            while not stopped():
+            over = process.last(stopped, lambda: ports.serving)
+            while not over():
                 controller.step(_SILENCE)
                 disturbances.serve(requests, ports.disturb, DISTURBANCES)
         finally:

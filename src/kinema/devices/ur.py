@@ -39,6 +39,7 @@ _TORQUE_SINCE = (5, 26)  # [PolyScope] whose direct_torque ur_rtde's script uses
 _PRIORITY = 48  # of SCHED_FIFO: above the virtual cell, below the control loop
 _WATCHDOG = 25.0  # [Hz] least rate of commands: 40 ms without one, and the arm stops (FAULTS F16)
 _REPLY = 20.0  # [s] for the slowest request: uploading the script may take three attempts of 5 s
+_STOP = 1.0  # [s] for stopping the script: an arm that has not stopped by then was stopped by its watchdog
 _START = 5.0  # [s] for the uploaded script to run
 _SLEW = 1e-3  # [-] how fast the clocks' offset may follow its estimate: control time has no jumps
 _RUNNING_MODE, _PLAYING = 7, 2  # robot_mode, runtime_state
@@ -91,7 +92,6 @@ class _Helper:
             ends = (records.fileno(), requests.fileno())
             command = [sys.executable, "-m", "kinema.devices.ur_helper", address, f"{frequency:g}", str(_PRIORITY)]
             self._process = subprocess.Popen([*command, *map(str, ends)], pass_fds=ends, stdout=subprocess.DEVNULL)
-        self._requests.settimeout(_REPLY)
 
     def ask(self, interface: str, method: str, *arguments: Any) -> Any:
         """A call of ur_rtde and what it returns; DeviceError with its words where it raises."""
@@ -100,6 +100,7 @@ class _Helper:
             self._requests.send(request)
             if method in ONE_WAY:
                 return None
+            self._requests.settimeout(_STOP if method == "stopScript" else _REPLY)
             reply = self._requests.recv(MAX_REQUEST)
         except OSError as error:
             raise DeviceError(f"{self._name}: ur_rtde does not answer {interface}.{method} ({error})") from error

@@ -45,6 +45,11 @@ class RobotiqSocket:
         """End every connection; whoever comes next is welcome."""
         self._cut.set()
 
+    @property
+    def serving(self) -> bool:
+        """Whether anybody is connected."""
+        return bool(self._port.clients)
+
     def close(self) -> None:
         self._ended.set()
         self._thread.join()
@@ -57,7 +62,11 @@ class RobotiqSocket:
             waiting: list[Port | Connection] = [self._port]
             waiting += (client for client in self._port.clients if client.open)
             select.select(waiting, [], [], _WAIT)
-            self._look()
+            try:
+                self._look()
+            except DeviceError as error:
+                _log.error("the jaw: %s", error)
+                return
             self._port.poll()
             if self._cut.is_set():
                 self._cut.clear()

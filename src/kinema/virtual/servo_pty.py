@@ -86,6 +86,8 @@ def packet(servo: int, instruction: int, parameters: bytes) -> bytes:
 class ServoPty:
     """Serves one jaw behind a serial port named `link` until closed, in a thread."""
 
+    serving = False  # a line does not tell whether anybody listens
+
     def __init__(self, gripper: Gripper, link: Path, linkage: Linkage | None = None, servo: int = 1) -> None:
         self.linkage, self.servo = linkage or Linkage(), servo
         self.mute = False  # the wire is whole, nothing answers

@@ -27,6 +27,7 @@ E_SERIES: Version = (5, 26, 0, 0)
 CB3: Version = (3, 15, 8, 106339)
 
 _PRIMARY, _SCRIPT = 30001, (30002, 30003)
+_LEISURE = 4  # ticks between two looks at the ports other than RTDE's, on which no cycle depends
 _UNLOCK_AFTER = 5.0  # [s] a protective stop can't be unlocked earlier
 _START_AFTER = 0.05  # [s] from a program's arrival to its first cycle: our guess of what compiling takes
 _PLANT_GRACE = 50  # ticks in which the arm behind may still report a stop that was cleared
@@ -105,7 +106,7 @@ class UrController:
         self._dashboard = Dashboard(address, self)
         self._primary = Port(address, _PRIMARY, self._upload, self._tell_kinematics)
         scripts = [Port(address, number, self._upload) for number in _SCRIPT]
-        self._ports = [self._rtde.port, self._dashboard.port, self._primary, *scripts]
+        self._leisurely = [self._dashboard.port, self._primary, *scripts]
 
     # -- what the dashboard sees and does
 
@@ -120,6 +121,11 @@ class UrController:
     @property
     def running(self) -> bool:
         return self._program is not None
+
+    @property
+    def serving(self) -> bool:
+        """Whether anybody reads its data."""
+        return bool(self._rtde.port.clients)
 
     def power_on(self) -> None:
         self._mode = max(self._mode, _IDLE)
@@ -153,7 +159,7 @@ class UrController:
         """One of DISTURBANCES; raises DeviceError naming them for any other."""
         match name:
             case "cut":
-                for port in self._ports:
+                for port in (self._rtde.port, *self._leisurely):
                     port.cut()
             case "silent":
                 self._silent = True
@@ -215,8 +221,10 @@ class UrController:
     def tick(self, timeout: float = 1.0) -> None:
         """Read the arm, serve the ports, answer the arm, publish. Raises DeviceError when the arm behind is lost."""
         state = self._plant.read(timeout)
-        for port in self._ports:
-            port.poll()
+        self._rtde.port.poll()
+        if state is None or state.k % _LEISURE == 0:
+            for port in self._leisurely:
+                port.poll()
         if state is None:
             return
         if self._count == 0:
@@ -305,9 +313,10 @@ class UrController:
             "payload": self.installation.payload,
             "payload_cog": self.installation.cog,
         }
-        if not wanted.isdisjoint(("actual_TCP_pose", "actual_TCP_speed")):
-            tcp, J = self._chain.jacobian(state.q, self.installation.tcp)
-            values |= {"actual_TCP_pose": _pose_vector(tcp), "actual_TCP_speed": J @ state.dq}
+        if "actual_TCP_pose" in wanted:
+            values["actual_TCP_pose"] = _pose_vector(self._chain.frames(state.q)[-1] @ self.installation.tcp)
+        if "actual_TCP_speed" in wanted:
+            values["actual_TCP_speed"] = self._chain.jacobian(state.q, self.installation.tcp)[1] @ state.dq
         if "target_TCP_pose" in wanted:
             values["target_TCP_pose"] = _pose_vector(self._chain.frames(reference)[-1] @ self.installation.tcp)
         if program is not None:
@@ -317,7 +326,7 @@ class UrController:
 
     def close(self) -> None:
         """Stop the arm behind, and give the ports back."""
-        for port in self._ports:
+        for port in (self._rtde.port, *self._leisurely):
             port.close()
         if self._count:
             self._plant.write(self._k, _BRAKE)

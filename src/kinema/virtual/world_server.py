@@ -145,6 +145,11 @@ class WorldServer(ABC, Generic[AnyWorld]):
 
     # -- requests
 
+    @property
+    def serving(self) -> bool:
+        """Whether anybody is connected to one of the sockets."""
+        return any(server.owner is not None for server in self._servers.values())
+
     def _prepare(self, request: ResetScenario) -> None:
         """In a thread of its own: models take long to build, and the world goes on ticking meanwhile."""
         now = self.world.scenario
@@ -173,16 +178,16 @@ class WorldServer(ABC, Generic[AnyWorld]):
         self._servers["cell"].send(REQUESTS.encode(answer))
 
     def _serve(self) -> None:
-        for name, server in self._servers.items():
-            if name == "arm":  # speaks another protocol
-                continue
-            while (packet := server.receive()) is not None:
-                try:
-                    answer = self._answer(REQUESTS.decode(packet))
-                except KinemaError as error:
-                    answer = Reply(False, str(error))
-                if answer is not None:
-                    server.send(REQUESTS.encode(answer))
+        """Requests of one socket, in turn: each look costs system calls. The arm's speaks another protocol."""
+        sockets = [server for name, server in self._servers.items() if name != "arm"]
+        server = sockets[self.k % len(sockets)]
+        while (packet := server.receive()) is not None:
+            try:
+                answer = self._answer(REQUESTS.decode(packet))
+            except KinemaError as error:
+                answer = Reply(False, str(error))
+            if answer is not None:
+                server.send(REQUESTS.encode(answer))
         if self._reset is not None and not self._reset.is_alive():
             self._change_scene()
 

@@ -54,6 +54,11 @@ class XArmPorts:
         self._thread = threading.Thread(target=self._run, name="xarm ports", daemon=True)
         self._thread.start()
 
+    @property
+    def serving(self) -> bool:
+        """Whether anybody commands it."""
+        return bool(self._control.clients)
+
     def disturb(self, name: str) -> None:
         """One of DISTURBANCES; raises DeviceError naming them for any other."""
         controller = self._controller

@@ -13,11 +13,6 @@ from launch_ros.substitutions import FindPackageShare
 
 BOOLEAN = ["true", "false"]
 
-CELL = DeclareLaunchArgument(
-    "cell", default_value="launch/cells/virtual.yaml", description="the cell file; relative to the checkout"
-)
-
-
 CALIBRATION_OVERRIDE = DeclareLaunchArgument(
     "calibration_override",
     default_value="",
