@@ -243,10 +243,10 @@ def _row(robot: str, name: str, period_ns: Array, missed: str) -> str:
 
 
 def periods(seconds: float) -> None:
-    """Both loops one after the other in pieces of ten seconds, so that both meet the same machine."""
+    """Both loops in turn, ten seconds each, for a third of the time, so that both meet the same machine; then a stack."""
     print(f"{'':<15}{'':<18}{'':>8}{'period [ms]':>24}{'':>9}")
     print(f"{'arm':<15}{'loop':<18}{'cycles':>8}{'p50':>8}{'p99':>8}{'max':>8}{'missed':>9}")
-    pieces = max(1, round(seconds / 10.0))
+    pieces = max(1, round(seconds / 3 / 10.0))
     for robot in _ARMS:
         ours, theirs, missed = [], [], 0
         with _rig(robot, 1.0) as rig:
@@ -326,7 +326,7 @@ def _press(robot: str, loop: _Loop) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=300.0, help="of each loop, default %(default)s")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of a deployment's loop, default %(default)s")
     parser.add_argument(
         "--factor", type=float, default=0.5, help="of real time while it is pushed, default %(default)s"
     )

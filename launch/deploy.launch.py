@@ -14,7 +14,7 @@ from datetime import datetime
 
 import yaml
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
 from kinema_ros.launching import (
@@ -35,7 +35,8 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "cell",
         default_value="",
-        description="the cell file, relative to the checkout; '': a virtual robot's own, launch/cells/<robot>.yaml",
+        description="the cell file, relative to the checkout; '': a virtual robot's own, launch/cells/<robot>.yaml, or "
+        "launch/cells/virtual.yaml where it can't keep up",
     ),
     CALIBRATION_OVERRIDE,
     DeclareLaunchArgument("task", default_value="pick_and_place", description="one of docs/tasks.md"),
@@ -123,6 +124,7 @@ def _table(context: object) -> list:
     place = ("--cell", cell, "--robot", robot)
     scene = tuple(word for key, value in world.items() for word in (f"--{key}", str(value)))
     rows = [
+        *([LogInfo(msg=planned["note"])] if planned["note"] else []),
         *(process(name, *place, *(scene if name == "cell" else ())) for name in planned["processes"]),
         *([node("virtual_cell", "virtual_cell", "virtual_cell")] if planned["simulated"] else []),
         *cameras(planned, **calibrated),

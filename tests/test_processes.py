@@ -59,13 +59,29 @@ def test_the_virtual_cell_has_a_learned_policy_where_none_is_named():
     assert launch_plan.plan("deploy", "virtual.yaml", cell, "models/mine")["policy"] == "models/mine"
 
 
-def test_a_virtual_robot_is_deployed_behind_its_vendors_driver_where_no_cell_is_named():
+def _refuse(*asked):
+    raise PermissionError
+
+
+def test_a_virtual_robot_is_deployed_behind_its_vendors_driver_where_no_cell_is_named(monkeypatch):
+    monkeypatch.setattr(launch_plan.os, "sched_setscheduler", _refuse)
+    monkeypatch.setattr(launch_plan.os, "cpu_count", lambda: 4)
     for robot, driver in (("virtual_ur5e", "ur"), ("virtual_xarm7", "xarm")):
-        cell = cell_file.load(launch_plan.cell_of(robot))
-        assert cell.simulated and cell.arm.backend == driver
+        file, note = launch_plan.cell_of(robot)
+        cell = cell_file.load(file)
+        assert cell.simulated and cell.arm.backend == driver and not note
         launch_plan.check_deployment(cell, robot, "", 3)
     with pytest.raises(ConfigError, match=r"no cell file was named; .* for 'ur5e' give cell:=my_cell.yaml"):
         launch_plan.cell_of("ur5e")
+
+
+def test_few_cores_without_real_time_priority_reach_the_virtual_arm_straight_and_the_launch_says_so(monkeypatch):
+    monkeypatch.setattr(launch_plan.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(launch_plan.os, "sched_setscheduler", lambda *asked: None)
+    assert launch_plan.cell_of("virtual_ur5e") == ("launch/cells/virtual_ur5e.yaml", "")
+    monkeypatch.setattr(launch_plan.os, "sched_setscheduler", _refuse)
+    file, note = launch_plan.cell_of("virtual_ur5e")
+    assert file == "launch/cells/virtual.yaml" and note.startswith("2 cores and no real-time priority")
 
 
 @pytest.mark.parametrize("cell", ["ur5e", "xarm7"])

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from kinema import paths
+from kinema.apps import launch_plan
 from kinema.episodes import facts as facts_file
 
 pytestmark = pytest.mark.ros
@@ -73,9 +74,12 @@ def test_sigint_in_the_midst_of_motion_ends_every_process(launch, tmp_path, wait
 
 
 @pytest.mark.slow
-def test_where_no_cell_is_named_the_arm_is_reached_through_its_vendors_code_and_all_end_in_order(launch, tmp_path):
+def test_a_virtual_ur_behind_ur_rtde_runs_an_episode_and_all_end_in_order(launch, tmp_path):
+    _, too_small = launch_plan.cell_of("virtual_ur5e")
+    if too_small:
+        pytest.skip(too_small)
     run = tmp_path / "run"
-    stack = launch(episodes=1, cell="", run_dir=run)
+    stack = launch(episodes=1, cell="launch/cells/virtual_ur5e.yaml", run_dir=run)
     assert stack.process.wait(timeout=300) == 0, stack.log.read_text()
     text = stack.log.read_text()
     assert stack.pid("ur_controller") and "the arm ur5e at 127.0.0.1 is connected, 500 Hz" in text

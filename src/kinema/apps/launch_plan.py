@@ -1,12 +1,12 @@
 """What a launch file asks before it starts anything, as JSON. `python -m kinema.apps.launch_plan deploy --cell FILE`.
 
     {"simulated": true, "cell": "launch/cells/...", "policy": "models/...", "processes": ["cell", ...],
-     "cameras": {"left": ["virtual_camera", {}], ...}}
+     "cameras": {"left": ["virtual_camera", {}], ...}, "note": ""}
 
 `cell` is the file asked for, or where none was the one that a virtual robot has in `launch/cells/`, behind its vendor's
-driver; `processes` by the table of processes; `cameras` names each camera's node and its parameters; `policy` is the
-one asked for, or where none was the one that the virtual cell has in `models/`. Launch files run under ROS's own
-interpreter, which does not have kinema. Ends with status 2, and says why, where the launch is refused: a real arm whose
+driver, or one without that on a machine too small for it, as `note` then says; `processes` by the table of processes;
+`cameras` names each camera's node and its parameters; `policy` is the one asked for, or where none was the one that the
+virtual cell has in `models/`. Launch files run under ROS's own interpreter, which does not have kinema. Ends with status 2, and says why, where the launch is refused: a real arm whose
 cell file nobody named, a cell file that is wrong, a robot that it does not allow, calibration that is missing, foreign,
 old or bad, and for a real arm episodes that begin without a person, a policy that nobody named, or one that sees a
 simulator's truth. `--calibration-override WHY` lets missing, old and bad calibration pass; every episode says so.
@@ -14,6 +14,7 @@ simulator's truth. `--calibration-override WHY` lets missing, old and bad calibr
 
 import argparse
 import json
+import os
 import sys
 
 from kinema import cell_file, processes
@@ -25,15 +26,35 @@ from kinema.robots import VIRTUAL_ROBOTS
 from kinema.topics import CAMERAS
 
 POLICY = "models/diffusion_policy"  # the better of the two learned ones: models/README.md
+_CORES = 4  # with fewer, what keeps 500 Hz has to go before everything else
 
 
-def cell_of(robot: str) -> str:
-    """The cell file of a virtual robot. Raises ConfigError for a real one: somebody has to name its cell."""
-    if robot in VIRTUAL_ROBOTS:
-        return f"launch/cells/{robot}.yaml"
-    raise ConfigError(
-        f"no cell file was named; that can be left out for {', '.join(VIRTUAL_ROBOTS)} alone: for {robot!r} give "
-        "cell:=my_cell.yaml, a copy of one in launch/cells"
+def _real_time() -> bool:
+    """Whether this user's processes may go before others."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError:
+        return False
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return True
+
+
+def cell_of(robot: str) -> tuple[str, str]:
+    """The cell file of a virtual robot, and what has to be said of the choice.
+
+    Raises ConfigError for a real one: somebody has to name its cell.
+    """
+    if robot not in VIRTUAL_ROBOTS:
+        raise ConfigError(
+            f"no cell file was named; that can be left out for {', '.join(VIRTUAL_ROBOTS)} alone: for {robot!r} give "
+            "cell:=my_cell.yaml, a copy of one in launch/cells"
+        )
+    own, straight, cores = f"launch/cells/{robot}.yaml", "launch/cells/virtual.yaml", os.cpu_count() or 1
+    if cores >= _CORES or _real_time():
+        return own, ""
+    return straight, (
+        f"{cores} cores and no real-time priority (`kinema doctor` says how to get it) are too little for {own}, so the "
+        f"arm is reached straight, in {straight}, and not through its vendor's code"
     )
 
 
@@ -66,7 +87,7 @@ def check_calibration(cell: Cell, handheld: bool, override: str) -> None:
         raise CalibrationError("\n".join(found) + remedy)
 
 
-def plan(launch: processes.Launch, file: str, cell: Cell, policy: str = "") -> dict[str, object]:
+def plan(launch: processes.Launch, file: str, cell: Cell, policy: str = "", note: str = "") -> dict[str, object]:
     """As in the module's text; `file` is what the cell was loaded from."""
     cameras = {name: getattr(cell.devices.cameras, name) for name in CAMERAS}
     return {
@@ -77,6 +98,7 @@ def plan(launch: processes.Launch, file: str, cell: Cell, policy: str = "") -> d
         "cameras": {
             name: (f"{device.backend}_camera", getattr(device, "parameters", {})) for name, device in cameras.items()
         },
+        "note": note,
     }
 
 
@@ -90,7 +112,7 @@ def main() -> int:
     parser.add_argument("--calibration-override", default="")
     arguments = parser.parse_args()
     try:
-        file = arguments.cell or cell_of(arguments.robot)
+        file, note = (arguments.cell, "") if arguments.cell else cell_of(arguments.robot)
         cell = cell_file.load(file)
         if arguments.launch == "deploy":
             check_deployment(cell, arguments.robot, arguments.policy, arguments.episodes)
@@ -103,7 +125,7 @@ def main() -> int:
     except KinemaError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(plan(arguments.launch, file, cell, arguments.policy)))
+    print(json.dumps(plan(arguments.launch, file, cell, arguments.policy, note)))
     return 0
 
 
