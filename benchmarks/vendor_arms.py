@@ -243,7 +243,7 @@ def _row(robot: str, name: str, period_ns: Array, missed: str) -> str:
 
 
 def periods(seconds: float) -> None:
-    """Both loops in turn, ten seconds each, for a third of the time, so that both meet the same machine; then a stack."""
+    """Both loops in turn, ten seconds each, a third of the time, so that both meet the same machine; then a stack."""
     print(f"{'':<15}{'':<18}{'':>8}{'period [ms]':>24}{'':>9}")
     print(f"{'arm':<15}{'loop':<18}{'cycles':>8}{'p50':>8}{'p99':>8}{'max':>8}{'missed':>9}")
     pieces = max(1, round(seconds / 3 / 10.0))

@@ -6,10 +6,11 @@
 `cell` is the file asked for, or where none was the one that a virtual robot has in `launch/cells/`, behind its vendor's
 driver, or one without that on a machine too small for it, as `note` then says; `processes` by the table of processes;
 `cameras` names each camera's node and its parameters; `policy` is the one asked for, or where none was the one that the
-virtual cell has in `models/`. Launch files run under ROS's own interpreter, which does not have kinema. Ends with status 2, and says why, where the launch is refused: a real arm whose
-cell file nobody named, a cell file that is wrong, a robot that it does not allow, calibration that is missing, foreign,
-old or bad, and for a real arm episodes that begin without a person, a policy that nobody named, or one that sees a
-simulator's truth. `--calibration-override WHY` lets missing, old and bad calibration pass; every episode says so.
+virtual cell has in `models/`. Launch files run under ROS's own interpreter, which does not have kinema. Ends with
+status 2, and says why, where the launch is refused: a real arm whose cell file nobody named, a cell file that is wrong,
+a robot that it does not allow, calibration that is missing, foreign, old or bad, and for a real arm episodes that begin
+without a person, a policy that nobody named, or one that sees a simulator's truth. `--calibration-override WHY` lets
+missing, old and bad calibration pass; every episode says so.
 """
 
 import argparse
@@ -53,8 +54,8 @@ def cell_of(robot: str) -> tuple[str, str]:
     if cores >= _CORES or _real_time():
         return own, ""
     return straight, (
-        f"{cores} cores and no real-time priority (`kinema doctor` says how to get it) are too little for {own}, so the "
-        f"arm is reached straight, in {straight}, and not through its vendor's code"
+        f"{cores} cores and no real-time priority (`kinema doctor` says how to get it) are too little for {own}, so "
+        f"the arm is reached straight, in {straight}, and not through its vendor's code"
     )
 
 
