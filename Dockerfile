@@ -2,7 +2,8 @@
 # the machines it was developed on have no Docker. In particular, numpy 2 (which Kinema's OpenCV needs) beside the message
 # packages of Ubuntu's numpy 1.26 has not been tried; tools/setup.sh checks it and says so if they do not fit.
 #   docker build -t kinema .                          docker build --build-arg GPU_INDEX=ADDRESS -t kinema:gpu .
-#   docker run --rm -it --shm-size=2g -p 127.0.0.1:8080:8080 kinema          (add --gpus all for the GPU variant)
+#   docker run --rm -it --shm-size=2g --cap-add=SYS_NICE --ulimit memlock=-1 -p 127.0.0.1:8080:8080 kinema
+#     (add --gpus all for the GPU variant; SYS_NICE lets what keeps 500 Hz go before everything else)
 # Images travel through shared memory, one 64 MB segment a node: Docker's default of 64 MB in all is too little.
 FROM ros:jazzy
 
