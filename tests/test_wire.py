@@ -166,3 +166,20 @@ def test_f21_a_second_server_is_refused_and_a_killed_one_is_succeeded(tmp_path):
     with pytest.raises(DeviceError, match="nobody serves there"):
         wire.connect(path)
     Server(path).close()
+
+
+def test_ready_names_the_servers_at_which_something_waits(tmp_path):
+    servers = [Server(tmp_path / f"{name}.sock") for name in "ab"]
+    assert wire.ready(servers) == []
+    visitor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    visitor.connect(str(servers[1].path))
+    assert wire.ready(servers) == [servers[1]]
+    assert servers[1].receive() is None and wire.ready(servers) == []  # welcomed
+    visitor.send(b"packet")
+    assert wire.ready(servers) == [servers[1]]
+    assert servers[1].receive() == b"packet" and wire.ready(servers) == []
+    visitor.close()
+    assert wire.ready(servers) == [servers[1]]
+    assert servers[1].receive() is None and servers[1].losses == 1 and wire.ready(servers) == []
+    for server in servers:
+        server.close()

@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,9 @@ class Link:
         self.pid, self.name = _peer(connection)
         self.facts: dict[str, Any] = {}
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     @property
     def hung_up(self) -> bool:
         """Whether the other end has gone, packets that it left behind notwithstanding."""
@@ -229,6 +233,10 @@ class Server:
             pass  # came and went
         newcomer.close()
 
+    def ends(self) -> list[int]:
+        """The file descriptors at which something may arrive."""
+        return [self._listener.fileno(), *([] if self.owner is None else [self.owner.fileno()])]
+
     def drop(self) -> None:
         """End the owner's connection, if there is one."""
         if self.owner is not None:
@@ -264,6 +272,12 @@ class Server:
         self.path.unlink(missing_ok=True)
         self._lock_path.unlink(missing_ok=True)
         os.close(self._lock)
+
+
+def ready(servers: Iterable[Server]) -> list[Server]:
+    """Those at which a packet, somebody new or an end waits, by one system call."""
+    owners = {end: server for server in servers for end in server.ends()}
+    return list(dict.fromkeys(owners[end] for end in select.select(owners, [], [], 0)[0]))
 
 
 def connect(path: Path, timeout: float = 1.0) -> Link:

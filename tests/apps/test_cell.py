@@ -5,11 +5,12 @@ import pytest
 
 from kinema.apps.clients import CellClient
 from kinema.clock import Slip
-from kinema.devices.virtual import VirtualArm
+from kinema.devices.virtual import VirtualArm, VirtualGripper, VirtualLoadCell
 from kinema.errors import DeviceError, OwnershipError
 from kinema.interfaces import ArmCommand, ArmMode, CommandKind
 from kinema.ring import RingReader
 from kinema.virtual import server
+from kinema.virtual.requests import REQUESTS, MoveJaw, Tare
 from kinema.virtual.server import BRAKE_AFTER
 from kinema.virtual.world_server import CATCH_UP_NS, Pace
 
@@ -256,3 +257,15 @@ def test_lateness_up_to_20_ms_is_caught_up_and_the_rest_slips(monkeypatch, tmp_p
         pace.wait()
     assert pace.slipped == pytest.approx(0.300)
     assert time.monotonic_ns() == now[0]
+
+
+def test_a_request_is_answered_by_the_next_tick_at_whichever_socket(rig):
+    """A virtual controller waits for its jaw before it answers the arm's next tick."""
+    jaw, load_cell = rig.during(lambda: (VirtualGripper(rig.folder), VirtualLoadCell("", rig.folder)))
+    for device, request in ((jaw, MoveJaw(0.05, 0.1, 20.0)), (load_cell, Tare())) * 3:
+        link = device._requests._link
+        link.send(REQUESTS.encode(request))
+        rig.cell.tick()
+        assert (packet := link.receive()) is not None and REQUESTS.decode(packet).success
+    for device in (jaw, load_cell):
+        device.close()

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from kinema import clock, records
+from kinema import clock, records, wire
 from kinema.errors import KinemaError, SimulationError
 from kinema.ring import RingWriter
 from kinema.topics import CAMERAS
@@ -91,6 +91,7 @@ class WorldServer(ABC, Generic[AnyWorld]):
         self._reset: threading.Thread | None = None
         self._fresh: AnyWorld | KinemaError | None = None
         self._servers: dict[str, Server] = {}
+        self._asked: list[Server] = []
         self._streams = {name: FaultyStream(self.board, name, drawn.seed) for name in sensors}
         self._rings = {
             name: RingWriter(folder / f"{name}.ring", layout, kept)
@@ -105,6 +106,9 @@ class WorldServer(ABC, Generic[AnyWorld]):
 
     def _open(self, folder: Path, facts: dict[str, Any], *names: str) -> None:
         self._servers |= {name: Server(folder / f"{name}.sock", facts) for name in names}
+        self._asked = [
+            server for name, server in self._servers.items() if name != "arm"
+        ]  # that speaks another protocol
 
     # -- what a world differs in
 
@@ -178,16 +182,15 @@ class WorldServer(ABC, Generic[AnyWorld]):
         self._servers["cell"].send(REQUESTS.encode(answer))
 
     def _serve(self) -> None:
-        """Requests of one socket, in turn: each look costs system calls. The arm's speaks another protocol."""
-        sockets = [server for name, server in self._servers.items() if name != "arm"]
-        server = sockets[self.k % len(sockets)]
-        while (packet := server.receive()) is not None:
-            try:
-                answer = self._answer(REQUESTS.decode(packet))
-            except KinemaError as error:
-                answer = Reply(False, str(error))
-            if answer is not None:
-                server.send(REQUESTS.encode(answer))
+        """All that has arrived, at once: a controller may wait for its jaw before it answers the next tick."""
+        for server in wire.ready(self._asked):
+            while (packet := server.receive()) is not None:
+                try:
+                    answer = self._answer(REQUESTS.decode(packet))
+                except KinemaError as error:
+                    answer = Reply(False, str(error))
+                if answer is not None:
+                    server.send(REQUESTS.encode(answer))
         if self._reset is not None and not self._reset.is_alive():
             self._change_scene()
 
