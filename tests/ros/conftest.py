@@ -121,13 +121,13 @@ class Graph(Spun):
 class Stack:
     """`ros2 launch policy_bringup deploy.launch.py`, or another file, with arguments; its output is in `log`.
 
-    A deployment is the demonstrator's, of an arm reached straight, where nothing else is asked for.
+    A deployment is the demonstrator's, of an arm reached straight, where nothing else is asked for; None: the file's own.
     """
 
     def __init__(self, log: Path, file: str = DEPLOY, **arguments: object) -> None:
         self.log = log
         usual = {"headless": "true", **(_DEPLOYED if file == DEPLOY else {})}
-        words = [f"{key}:={value}" for key, value in {**usual, **arguments}.items()]
+        words = [f"{key}:={value}" for key, value in {**usual, **arguments}.items() if value is not None]
         with log.open("w") as out:
             self.process = subprocess.Popen(
                 ["ros2", "launch", *file.split("/"), *words], stdout=out, stderr=subprocess.STDOUT

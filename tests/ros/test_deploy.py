@@ -89,7 +89,7 @@ def test_a_virtual_ur_behind_ur_rtde_runs_an_episode_and_all_end_in_order(launch
 
 
 def test_a_real_arm_without_a_cell_file_is_refused_before_anything_starts(launch):
-    stack = launch(episodes=0, robot="ur5e", cell="")
+    stack = launch(episodes=0, robot="ur5e", cell=None)
     assert stack.process.wait(timeout=60) != 0
     text = stack.log.read_text()
     assert "no cell file was named" in text and "process started" not in text
