@@ -121,7 +121,7 @@ class Graph(Spun):
 class Stack:
     """`ros2 launch policy_bringup deploy.launch.py`, or another file, with arguments; its output is in `log`.
 
-    A deployment is the demonstrator's, of an arm reached straight, where nothing else is asked for; None: the file's own.
+    A deployment is the demonstrator's, of an arm reached straight, where nothing else is asked for; None is left out.
     """
 
     def __init__(self, log: Path, file: str = DEPLOY, **arguments: object) -> None:
