@@ -106,7 +106,7 @@ class UrController:
         self._dashboard = Dashboard(address, self)
         self._primary = Port(address, _PRIMARY, self._upload, self._tell_kinematics)
         scripts = [Port(address, number, self._upload) for number in _SCRIPT]
-        self._leisurely = [self._dashboard.port, self._primary, *scripts]
+        self._ports = [self._rtde.port, self._dashboard.port, self._primary, *scripts]
 
     # -- what the dashboard sees and does
 
@@ -159,7 +159,7 @@ class UrController:
         """One of DISTURBANCES; raises DeviceError naming them for any other."""
         match name:
             case "cut":
-                for port in (self._rtde.port, *self._leisurely):
+                for port in self._ports:
                     port.cut()
             case "silent":
                 self._silent = True
@@ -221,10 +221,9 @@ class UrController:
     def tick(self, timeout: float = 1.0) -> None:
         """Read the arm, serve the ports, answer the arm, publish. Raises DeviceError when the arm behind is lost."""
         state = self._plant.read(timeout)
-        self._rtde.port.poll()
-        if state is None or state.k % _LEISURE == 0:
-            for port in self._leisurely:
-                port.poll()
+        due = self._ports if state is None or state.k % _LEISURE == 0 else [self._rtde.port]
+        for port in due:
+            port.poll()
         if state is None:
             return
         if self._count == 0:
@@ -326,7 +325,7 @@ class UrController:
 
     def close(self) -> None:
         """Stop the arm behind, and give the ports back."""
-        for port in (self._rtde.port, *self._leisurely):
+        for port in self._ports:
             port.close()
         if self._count:
             self._plant.write(self._k, _BRAKE)

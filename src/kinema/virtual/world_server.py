@@ -91,7 +91,7 @@ class WorldServer(ABC, Generic[AnyWorld]):
         self._reset: threading.Thread | None = None
         self._fresh: AnyWorld | KinemaError | None = None
         self._servers: dict[str, Server] = {}
-        self._asked: list[Server] = []
+        self._asked: list[Server] = []  # all but the arm's, which speaks another protocol
         self._streams = {name: FaultyStream(self.board, name, drawn.seed) for name in sensors}
         self._rings = {
             name: RingWriter(folder / f"{name}.ring", layout, kept)
@@ -106,9 +106,7 @@ class WorldServer(ABC, Generic[AnyWorld]):
 
     def _open(self, folder: Path, facts: dict[str, Any], *names: str) -> None:
         self._servers |= {name: Server(folder / f"{name}.sock", facts) for name in names}
-        self._asked = [
-            server for name, server in self._servers.items() if name != "arm"
-        ]  # that speaks another protocol
+        self._asked = [server for name, server in self._servers.items() if name != "arm"]
 
     # -- what a world differs in
 
