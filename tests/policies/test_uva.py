@@ -39,6 +39,7 @@ TINY = UvaConfig(
     words=2,
     video_head=HeadConfig(48, 2, 16),
     action_head=HeadConfig(128, 2, 16),
+    draws=4,
     action_steps=6,
     video_steps=6,
     imagine=2,
@@ -94,7 +95,7 @@ def stirred(model: UvaModel) -> UvaModel:
 @pytest.fixture(scope="module")
 def learned() -> UvaModel:
     """All five tasks at once."""
-    model, steps = fresh(change=True), 360
+    model, steps = fresh(change=True), 600
     some = moments(256)
     optimiser = torch.optim.Adam(model.parameters_of("joint")[0]["params"], 3e-3, betas=(0.9, 0.99))
     for step in range(steps):
@@ -166,7 +167,7 @@ def test_configurations_survive_json_and_the_small_size_fits_what_may_be_shipped
     with torch.device("meta"):
         small = UvaModel(UvaConfig.small(), 3, (128, 96))
     assert (small.tokens, small.horizon) == (36, 16)
-    assert 2 * sum(tensor.numel() for tensor in small.state_dict().values()) < 15e6  # bytes
+    assert 2 * sum(tensor.numel() for tensor in small.state_dict().values()) < 16e6  # bytes
 
 
 def test_sizes_that_do_not_fit_together_are_refused():

@@ -97,6 +97,23 @@ def learned(request) -> VideoPolicyModel:
 # ---- learning
 
 
+@pytest.mark.parametrize("stride", [0, 2])
+def test_a_video_may_look_less_far_ahead_than_the_chunk(stride):
+    model = fresh(stride=stride, horizon=HORIZON, change=True)
+    batch = moments(4)
+    if not stride:
+        batch = dataclasses.replace(batch, future=batch.now[:, :, None].expand_as(batch.future))
+    losses = model.loss(batch, "joint")
+    assert all(bool(loss.isfinite()) for loss in losses.values())
+    assert model.act(batch, sampling.generator(0)).shape == (4, HORIZON, WIDTH)
+    assert model.imagine(batch, sampling.generator(0)).shape == batch.future.shape
+
+
+def test_a_video_of_the_present_alone_needs_the_length_of_a_chunk():
+    with pytest.raises(ValueError, match="give the horizon"):
+        VideoPolicyConfig(stride=0)
+
+
 def test_it_imagines_what_the_text_says_and_reads_its_actions_from_that(learned):
     torch.manual_seed(1)
     batch = moments(32)

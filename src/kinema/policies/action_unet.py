@@ -170,11 +170,8 @@ def action_loss(
     prefix: Tensor,
     mean: float = 0.0,
     std: float = 1.6,
-    judged: Tensor | None = None,
 ) -> Tensor:
-    """EDM's loss of normalised actions (b, n, w), of which `prefix` (b,) first steps are known.
-
-    `judged` (b,): which of the chunks count; None: all.
+    """EDM's loss of normalised actions (b, n, w), of which `prefix` (b,) first steps are known; b may be 0.
 
     Each chunk's noise level is its own draw, ln(sigma) ~ N(mean, std), whatever the level of a video that it is read
     from. Draws come from torch's global generator.
@@ -184,7 +181,7 @@ def action_loss(
     scaled, velocity = sampling.diffuse(actions, torch.randn_like(actions), sigma)
     scaled = torch.where(known[..., None], actions, scaled)
     error = (answer(scaled, sampling.scalings(sigma).label, known) - velocity).square().mean(dim=2)
-    wanted = (~known if judged is None else ~known & judged[:, None]).to(error.dtype)
+    wanted = (~known).to(error.dtype)
     return (error * wanted).sum() / wanted.sum().clamp(min=1)
 
 

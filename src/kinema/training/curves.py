@@ -81,7 +81,7 @@ class Curves(Watcher):
         imagined, happened = (video.cpu().numpy() for video in (model.imagine(batch, generator), batch.future))
         repeated = np.broadcast_to(batch.now[:, :, None].cpu().numpy(), happened.shape)
         clips = [side_by_side(one, other) for one, other in zip(happened, imagined, strict=True)]
-        rate = 1.0 / (self._session.space.dt * model.stride)
+        rate = 1.0 / (self._session.space.dt * max(model.stride, 1))
         write(self._session.folder / VIDEOS / f"{step:07d}.mp4", np.concatenate(clips), rate)
         flat = (-1, *happened.shape[3:])
         return {

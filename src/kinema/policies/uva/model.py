@@ -96,6 +96,7 @@ class UvaConfig(pydantic.BaseModel):
     look             sees the present images as they are, and the tool's state, as the baseline's `eyes`; None: without,
                      as published
     noise            mean and standard deviation of ln(sigma) in training, of both heads; sigma: the sampler's highest
+    draws            noises of a moment's actions that are learned from by one pass of the transformer
     prefix           the longest run of steps that may be committed already
     action_steps, video_steps  of the two heads' samplers
     imagine          passes that a video takes which is asked for afterwards
@@ -120,6 +121,7 @@ class UvaConfig(pydantic.BaseModel):
     look: Annotated[LookConfig | EncodersConfig, pydantic.Field(discriminator="kind")] | None = None
     noise: tuple[float, float] = (0.0, 1.6)
     sigma: float = pydantic.Field(default=80.0, gt=1)
+    draws: int = pydantic.Field(default=1, ge=1)
     prefix: int = pydantic.Field(default=4, ge=0)
     action_steps: int = pydantic.Field(default=16, ge=1)
     video_steps: int = pydantic.Field(default=25, ge=1)
@@ -150,7 +152,7 @@ class UvaConfig(pydantic.BaseModel):
     def small(cls) -> Self:
         """Trains on a laptop, needs no download; around 128 x 96 pixels."""
         return cls(
-            codec=PatchesConfig(patch=16, predicted=64, shown=96),
+            codec=PatchesConfig(patch=16, predicted=32, shown=96),
             text=WordsConfig(),
             group=2,
             width=128,
@@ -158,9 +160,10 @@ class UvaConfig(pydantic.BaseModel):
             heads=4,
             words=4,
             video_head=HeadConfig(256, 3, 64),
-            action_head=HeadConfig(320, 3, 64),  # wider than the 176 numbers that it denoises
+            action_head=HeadConfig(400, 3, 64),  # wider than the 176 numbers that it denoises
             change=True,
             look=LookConfig(),
+            draws=8,
             action_steps=10,
             video_steps=10,
             latency=dict(_SMALL_LATENCY),
@@ -435,13 +438,8 @@ class UvaModel(Looking):
             assert batch.actions is not None
             condition = torch.cat([self.gather(z), sight.look * given.had], dim=1)
             prefix = given.known.sum(dim=1) * ~given.known.all(dim=1)
-            losses["action"] = action_unet.action_loss(
-                lambda scaled, label, known: self._act(scaled, label, condition, known)[0],
-                batch.actions,
-                prefix,
-                *self.config.noise,
-                judged=_of([("action" in task.learned) for task in tasks], drawn),
-            )
+            judged = _of([("action" in task.learned) for task in tasks], drawn)
+            losses["action"] = self._action_loss(condition[judged], batch.actions[judged], prefix[judged])
         return losses
 
     def given(
@@ -472,6 +470,18 @@ class UvaModel(Looking):
         scaled, velocity = sampling.diffuse(tokens, torch.randn_like(tokens), sigma)
         error = self.video_head(scaled, sampling.scalings(sigma).label, z) - velocity
         return error.square().mean(dim=1).sum() / max(len(tokens), 1)
+
+    def _action_loss(self, condition: Tensor, actions: Tensor, prefix: Tensor) -> Tensor:
+        """EDM's loss of chunks (m, horizon, width), each at several levels, by conditions (m, n); m may be 0."""
+        condition, actions, prefix = (
+            part.repeat_interleave(self.config.draws, dim=0) for part in (condition, actions, prefix)
+        )
+        return action_unet.action_loss(
+            lambda scaled, label, known: self._act(scaled, label, condition, known)[0],
+            actions,
+            prefix,
+            *self.config.noise,
+        )
 
     # ---- acting
 

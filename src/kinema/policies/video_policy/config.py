@@ -91,7 +91,7 @@ _MEDIUM_LATENCY = {"single": 0.15, "few:4": 0.3, "few:10": 0.7, "paper": 2.0}  #
 class VideoConfig(pydantic.BaseModel):
     """What imagines, whoever acts by it.
 
-    frames, stride   imagined images of each view, and the steps between them
+    frames, stride   imagined images of each view, and the steps between them; stride 0: all of them show the present
     change           videos are denoised as the change from the present image, in the change's own scale
     video_noise      mean and standard deviation of ln(sigma) in training
     stain            noise added to the images that condition, of the pixels' range -1..1
@@ -104,14 +104,15 @@ class VideoConfig(pydantic.BaseModel):
     unet: Annotated[SvdConfig | LeanConfig, pydantic.Field(discriminator="kind")] = SvdConfig()
     change: bool = False
     frames: int = pydantic.Field(default=8, ge=1)
-    stride: int = pydantic.Field(default=4, ge=1)
+    stride: int = pydantic.Field(default=4, ge=0)
     video_noise: tuple[float, float] = (1.0, 1.6)
     stain: float = pydantic.Field(default=0.02, ge=0)
 
 
 class VideoPolicyConfig(VideoConfig):
-    """The network, what it is trained with, and how it samples; frames * stride is the horizon.
+    """The network, what it is trained with, and how it samples; the video looks frames * stride steps ahead.
 
+    horizon          steps of a chunk; None: as far as the video looks ahead
     look             sees the present images as they are, and the tool's state, beside the U-Net's features; None:
                      without. Not in the paper: at a small size the codec leaves out what localising takes
     varied           how much light and tint differ in training, of what `varied` does to what a look sees; above 0
@@ -134,6 +135,7 @@ class VideoPolicyConfig(VideoConfig):
 
     adapter: Annotated[BottlenecksConfig | FlatConfig, pydantic.Field(discriminator="kind")] = BottlenecksConfig()
     action: ActionUNetConfig = ActionUNetConfig()
+    horizon: int | None = pydantic.Field(default=None, ge=1)
     look: LookConfig | None = None
     varied: float = pydantic.Field(default=0.0, ge=0)
     action_noise: tuple[float, float] = (1.0, 1.6)
@@ -156,6 +158,19 @@ class VideoPolicyConfig(VideoConfig):
             if not re.fullmatch(r"single|paper|few:[1-9]\d*", mode):
                 raise ValueError(f"mode {mode!r} is not known; allowed: single, few:STEPS, paper")
         return latency
+
+    @pydantic.model_validator(mode="after")
+    def _acts(self) -> Self:
+        if not self.steps:
+            raise ValueError(
+                "a video of the present alone (stride 0) doesn't say how long a chunk is: give the horizon"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Of a chunk."""
+        return self.frames * self.stride if self.horizon is None else self.horizon
 
     @classmethod
     def full(cls) -> Self:

@@ -45,7 +45,7 @@ class VideoPolicyModel(VideoModel, Looking):
         super().__init__(config, cameras, image_size)
         self.width, self.prefix = width, config.prefix
         self.latency = config.latency
-        self.horizon = config.frames * config.stride
+        self.horizon = config.steps
         taps = self.unet.taps((self.latent[1], self.latent[2]))
         self.adapter = adapter.adapter(config.adapter, taps, cameras, config.frames, self.unet.label)
         condition = self.adapter.features

@@ -64,7 +64,7 @@ class VideoModel(nn.Module):
     def fit(self, images: Tensor, batches: Sequence[Batch]) -> None:
         """The codec to images (n, height, width, 3) uint8, the latents' scale to moments with their future."""
         self.codec.fit(signal(images).to(self._view.device))
-        if self.config.change:
+        if self.config.change and self.stride:  # in a video of the present nothing changes
             changes = [self._encode(batch.now, batch.future)[:, 1:] for batch in batches]
             self.scale.copy_(self.scale * torch.cat(changes).std())
 
