@@ -59,3 +59,10 @@ def test_black_is_minus_one_and_white_is_one_channels_first():
 def test_f02_images_that_are_not_as_in_training_are_refused_by_name(images, message):
     with pytest.raises(ObservationError, match=message):
         newest(observed(**images), CAMERAS, (4, 3))
+
+
+def test_a_signal_is_the_same_of_bytes_and_of_numbers_and_leaves_them_as_they_are():
+    images = torch.from_numpy(HISTORY)
+    numbers = images.float()
+    assert torch.equal(signal(images), signal(numbers)) and torch.equal(numbers, images.float())
+    assert signal(torch.tensor([[[0.0, 127.5, 255.0]]])).flatten().tolist() == [-1.0, 0.0, 1.0]

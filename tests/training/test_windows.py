@@ -155,8 +155,8 @@ def test_nothing_is_learned_from_what_led_to_a_grasp_of_nothing_but_how_one_begi
     missed = opened((80, 0, 40), (2, 0, 6), (80, 0, 30), (30, 9, 20), (80, 0, 5))
     found = set(range(100)) - set(sound(missed, rate=10).tolist())
     assert found == {*range(40 - 24, 40)}, "what a chunk reaches before it; from the closed jaw on it is shown how"
-    early = opened((60, 0, 5), (0, 0, 4), (80, 0, 20))
-    assert sound(early, 10).tolist() == list(range(5, 28))
+    early = opened((60, 0, 5), (0, 0, 4), (80, 0, 20), (30, 9, 10))
+    assert sound(early, 10).tolist() == list(range(5, 38))
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,7 @@ def test_nothing_is_learned_from_what_led_to_a_grasp_of_nothing_but_how_one_begi
         ((60, 0, 5), (85, 0, 30), (30, 9, 20), (85, 0, 10)),  # it holds something
         ((85, 0, 30), (78, 0, 10), (85, 0, 10)),  # it hardly moves
         ((85, 0, 30), (40, 0, 10), (10, 8, 20), (85, 0, 10)),  # it makes itself narrow before it grasps
+        ((60, 0, 10), (22, 0, 60), (60, 0, 8)),  # it closes about a tool that is bolted to it
         ((85, 0, 30), (2, 0, 10)),  # it stays closed: whoever ends so means it
     ],
 )

@@ -5,9 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from kinema import paths
 from kinema.episodes.gesture import DoubleSqueeze, Gesture
 from kinema.geometry import Array, Pose, distance
-from kinema.virtual import scenario
+from kinema.perception.silhouette import Rasteriser
+from kinema.perception.tool_mesh import load_tool
+from kinema.virtual import scenario, tool_files
+from kinema.virtual.cameras import CAMERAS
 from kinema.virtual.hand import Hand, Manner, Phase
 from kinema.virtual.handheld import T_BASE_TCP_START, HandheldWorld
 
@@ -159,6 +163,20 @@ def test_a_person_who_begins_off_course_finds_back(recovery):
     assert first.begin_ns >= recovery.stamps_ns[recovery.when(Phase.ASTRAY)][-1] - 50_000_000
     begins = int(np.flatnonzero(recovery.when(Phase.BEGIN))[0])
     assert distance(recovery.poses[begins], T_BASE_TCP_START)[0] > 0.03
+
+
+def test_a_person_may_begin_where_no_side_camera_sees_the_tool():
+    session = _session(_world("sweep", 3), 3, Manner(out_of_view=True))
+    assert session.success
+    tool = load_tool(paths.root() / tool_files.FOLDER / "brush" / "tool.yaml")
+    eyes = [(CAMERAS[name].info((256, 192)), CAMERAS[name].T_mount_camera) for name in ("left", "right")]
+
+    def seen(k: int) -> bool:
+        at = [T.inverse() @ session.poses[k] for _, T in eyes]
+        return any(Rasteriser(tool, info).draw(T).inside > 0 for (info, _), T in zip(eyes, at, strict=True))
+
+    assert not any(seen(k) for k in np.flatnonzero(session.when(Phase.BEGIN))[::50])
+    assert seen(int(np.flatnonzero(session.when(Phase.DEMONSTRATE))[-1]))
 
 
 def test_what_is_recorded_does_not_show_how_the_hand_went_astray(recovery):

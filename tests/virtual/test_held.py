@@ -7,7 +7,7 @@ import pytest
 from kinema import paths, robots
 from kinema.errors import ConfigError
 from kinema.perception.tool_mesh import ToolMesh, load_tool
-from kinema.virtual import goal, held, scenario, scene
+from kinema.virtual import goal, held, scenario, scene, tool_files
 from kinema.virtual.handheld import HandheldWorld
 from kinema.virtual.world import World
 
@@ -15,20 +15,21 @@ HELD = {"sweep": "brush", "push_shape": "pusher", "scoop": "scoop"}
 
 
 def _tool(name: str) -> ToolMesh:
-    return load_tool(paths.root() / held.FOLDER / name / "tool.yaml")
+    return load_tool(paths.root() / tool_files.FOLDER / name / "tool.yaml")
 
 
 @pytest.mark.parametrize("name", list(held.TOOLS))
 def test_the_files_are_those_that_the_shapes_make(name: str) -> None:
-    folder = paths.root() / held.FOLDER / name
-    assert {file.name: file.read_text() for file in folder.iterdir()} == held.files(held.tool(name))
+    folder = paths.root() / tool_files.FOLDER / name
+    assert {file.name: file.read_text() for file in folder.iterdir()} == tool_files.files(held.tool(name))
 
 
 @pytest.mark.parametrize("name", list(held.TOOLS))
 def test_a_tracker_reads_closed_meshes_and_the_mount(name: str) -> None:
     tool, row = _tool(name), held.tool(name)
-    assert set(tool.parts) == set(row.parts) and set(tool.tracked) == set(row.tracked)
-    corners = tool.vertices[tool.triangles]
+    assert set(tool.parts) == {*row.parts, "hand", "fingers"} and set(tool.tracked) == {*row.tracked, "hand"}
+    of_tool = np.isin(tool.part_of, [tool.parts.index(part) for part in row.parts])
+    corners = tool.vertices[tool.triangles[of_tool]]
     volume = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6
     assert volume == pytest.approx(sum(s.volume for part in row.parts.values() for s in part), rel=0.02)
     assert tool.T_flange_tool is not None

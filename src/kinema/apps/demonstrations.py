@@ -143,6 +143,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=_size, default=DEFAULT_SIZE, help="default: 320x240")
     parser.add_argument("--quality", type=int, default=90, choices=range(1, 101), metavar="1..100", help="of the JPEGs")
     parser.add_argument("--recovery", type=_share, default=0.0, help="share that begins off course, as 0.4; default: 0")
+    parser.add_argument(
+        "--out-of-view",
+        action="store_true",
+        help="begin where no side camera sees the hand: what Dreamitate learns from",
+    )
     parser.add_argument("--cell", type=Path, default=cell_file.VIRTUAL)
     parser.add_argument(
         "--calibration", type=Path, metavar="FOLDER", help="the files to record by; default: those of the cell"
@@ -175,6 +180,7 @@ def run(arguments: argparse.Namespace) -> int:
         image_size=arguments.image_size,
         quality=arguments.quality,
         recovery=arguments.recovery,
+        out_of_view=arguments.out_of_view,
         calibration=arguments.calibration and arguments.calibration.absolute(),
     )
     results: list[Recorded] = []

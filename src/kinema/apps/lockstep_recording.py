@@ -59,7 +59,8 @@ _TOPICS = (
 class Recipe:
     """What the episodes of one set have in common; `quality` is JPEG's, `out` the folder of all episodes.
 
-    recovery  [-] share of demonstrations that begin off course (`kinema.virtual.hand.Manner`)
+    recovery  [-] share of demonstrations that begin off course; out_of_view: the others begin where no side camera
+              sees the hand (`kinema.virtual.hand.Manner`)
     calibration  folder of the files to record by; None: the cell's
     """
 
@@ -70,6 +71,7 @@ class Recipe:
     image_size: tuple[int, int]
     quality: int
     recovery: float = 0.0
+    out_of_view: bool = False
     calibration: Path | None = None
 
     def bundle(self) -> Bundle:
@@ -81,7 +83,7 @@ class Recipe:
     def operator(self) -> str:
         """Who demonstrates, so that a folder says it and no two are mixed up."""
         habit = f", {100 * self.recovery:g} % begun off course" if self.recovery else ""
-        return f"simulated person{habit}"
+        return f"simulated person{habit}{', begun out of view' if self.out_of_view else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +295,7 @@ def record(recipe: Recipe, seed: int) -> Recorded:
     draft = recipe.out / f".{recipe.task}_{recipe.split}_{seed}" / target.name
     shutil.rmtree(draft.parent, ignore_errors=True)
     try:
-        happening = _happen(drawn, seed, Manner(recovery=recipe.recovery), bundle)
+        happening = _happen(drawn, seed, Manner(recovery=recipe.recovery, out_of_view=recipe.out_of_view), bundle)
         facts = hold_to_alignment(draft, _record(recipe, bundle, happening, draft))
         rejected = facts.rejected or ("" if facts.success else "the task was not done when the recording ended")
         if rejected:

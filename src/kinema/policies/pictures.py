@@ -44,8 +44,9 @@ def recent(observation: Observation, cameras: Sequence[str], size: tuple[int, in
 
 
 def signal(images: Tensor) -> Tensor:
-    """Images (..., height, width, 3) uint8 as (..., 3, height, width) float32 from -1 to 1."""
-    return (images.movedim(-1, -3) / 127.5).sub_(1.0)
+    """Images (..., height, width, 3) of 0 to 255, bytes or not, as (..., 3, height, width) float32 from -1 to 1."""
+    numbers = images.movedim(-1, -3).to(torch.float32, copy=True)  # twice as fast as dividing bytes
+    return numbers.div_(127.5).sub_(1.0)
 
 
 def fixed(cameras: int, size: tuple[int, int], cell: int = 8) -> Tensor:

@@ -324,7 +324,8 @@ def sound(state: NDArray[np.floating], rate: int) -> Rows:
 
     state  (n, 11) as recorded, `rate` [1/s] of them
 
-    Whoever closes the jaw beside a thing, and then begins anew, shows how to begin anew; not how to miss.
+    Whoever closes the jaw beside a thing, and then begins anew, shows how to begin anew; not how to miss. Where nothing
+    is ever pressed, as with a tool bolted to the gripper, the jaw's movements mean nothing.
     """
     opening, force = (state[:-1, STATE.index(name)] for name in ("width", "force"))
     learned = np.ones(len(opening), bool)
@@ -337,7 +338,7 @@ def sound(state: NDArray[np.floating], rate: int) -> Rows:
                 began, narrowest = k, width
         elif width > narrowest + _CLOSED:
             closing = slice(began, k)
-            if force[closing].max() < _PRESSED:
+            if force[closing].max() < _PRESSED <= force[k:].max():
                 shut = began + int(opening[closing].argmin())
                 learned[max(began - ahead, 0) : shut] = False
             began, widest = -1, width

@@ -44,12 +44,14 @@ _ON_THE_WAY = (0.2, 3.0)  # [s] of the expert's approach before the hand leaves 
 _LOWEST = 0.03  # [m] that it stays above the table then
 _FREE = 0.008  # [m] from where it wants to be, a hand touches nothing
 _TRIES = 10
+_HIGH = Pose(np.array([0.42, 0.0, 0.62]), T_BASE_TCP_START.rotation)  # neither side camera sees the gripper, or a tool
+_ASIDE = 0.02  # [m] spread of where about that
 
 
 class Phase(enum.Enum):
     HOME = "to the dock"
     DOCKED = "in the dock"
-    ASTRAY = "off course"
+    ASTRAY = "elsewhere"
     BEGIN = "squeezes to begin"
     DEMONSTRATE = "demonstrates"
     END = "squeezes to end"
@@ -71,6 +73,7 @@ class Manner:
     recovery           [-] share of demonstrations that begin off course: somewhere on the way to the grasp, and astray
     astray, astray_turn  [m, rad] spread of how far, each axis
     vain       [-] share of these that close the jaw on nothing first, to show how one begins anew
+    out_of_view  the others begin above what the side cameras see, who then see the scene alone ("Dreamitate", 4.1)
     """
 
     dock_time: tuple[float, float] = (0.9, 1.3)
@@ -90,6 +93,7 @@ class Manner:
     astray: float = 0.04
     astray_turn: float = 0.2
     vain: float = 0.4
+    out_of_view: bool = False
 
 
 class Gripped(Protocol):
@@ -220,6 +224,10 @@ class Hand:
             vain = astray.random() < self._manner.vain
             self._phase = Phase.ASTRAY
             yield from self._go_astray(astray)
+        elif self._manner.out_of_view:
+            self._phase = Phase.ASTRAY
+            aside = _ASIDE * astray.standard_normal(3)
+            yield from self._move(Pose(_HIGH.position + aside * (1, 1, 0), _HIGH.rotation), _RELAXED, 0.3)
         self._phase = Phase.BEGIN
         yield from self._squeeze_twice()
         yield from self._wait(self._manner.settle)

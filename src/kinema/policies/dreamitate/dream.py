@@ -1,7 +1,8 @@
 """From what both cameras see to a plan: imagine, follow the tool, lay the arm's way. Pure but for the networks it asks.
 
 "Dreamitate", sections 3.2 and 3.3. The scene without the tool, which the tracker compares with, is the image that the
-video begins with; where the arm holds the tool into that image, the middle value of each pixel over the video.
+video begins with. For that the arm first takes the tool out of both views; where it can't, the scene without the tool
+is the middle value of each pixel over the video.
 """
 
 import time
@@ -15,12 +16,12 @@ import numpy as np
 from kinema.chunk import Image
 from kinema.control.settings import Limits
 from kinema.errors import NoPlanError, PlanError, TrackingError
-from kinema.geometry import Pose
+from kinema.geometry import Array, Pose
 from kinema.perception.silhouette import Rasteriser
 from kinema.perception.stereo_tool import GATES, Gates, StereoPose, View, track_stereo
 from kinema.perception.tool_mesh import ToolMesh
 from kinema.perception.tool_tracker import Start, ToolTracker
-from kinema.policies.dreamitate.plan import ArmTask, ToolPlan, plan
+from kinema.policies.dreamitate.plan import ArmTask, ToolPlan, out_of_view, plan
 from kinema.policies.dreamitate.tool_path import SETTINGS, Settings
 from kinema.robots import ArmModel, GripperModel
 
@@ -59,6 +60,16 @@ def held(place: Place, T_base_tcp: Pose) -> Pose:
     """`T_base_tool` of the tool that the arm holds; the tool has to be mounted."""
     assert place.tool.T_flange_tool is not None
     return T_base_tcp @ place.gripper.T_flange_tcp.inverse() @ place.tool.T_flange_tool
+
+
+def aside(place: Place, T_base_tcp: Pose, settings: Settings = SETTINGS) -> Array:
+    """Targets (n, 4, 4) that lead an arm at `T_base_tcp` to where neither camera sees the tool; see `out_of_view`."""
+    task = ArmTask((), place.tool, place.arm, T_base_tcp, gripper=place.gripper, limits=place.limits)
+
+    def seen(T_base_tcp: Pose) -> bool:
+        return any(_in_view(place.tool, view, held(place, T_base_tcp)) for view in place.views)
+
+    return out_of_view(task, seen, settings)
 
 
 def interpret(
@@ -111,9 +122,10 @@ def _starts(
 
 
 def _in_view(tool: ToolMesh, view: View, T_base_tool: Pose) -> bool:
-    T_camera_tool = view.T_base_camera.inverse() @ T_base_tool
+    """Whether anything of it is, tracked or not."""
+    T_camera_tool, whole = view.T_base_camera.inverse() @ T_base_tool, replace(tool, tracked=tool.parts)
     before = float(T_camera_tool.apply(tool.vertices)[:, 2].min()) > 0.0
-    return before and Rasteriser(tool, view.camera).draw(T_camera_tool).inside > 0.0
+    return before and Rasteriser(whole, view.camera).draw(T_camera_tool).inside > 0.0
 
 
 def _most(words: str, tracked: Sequence[StereoPose]) -> str:

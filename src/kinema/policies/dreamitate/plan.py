@@ -7,7 +7,7 @@ The path is played once, open loop, through the normal executor: as chunks that 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,13 +20,15 @@ from kinema.episodes.reach import ArmReport, check_arm
 from kinema.errors import ConfigError, PlanError, TrackingError
 from kinema.geometry import Array, Pose
 from kinema.perception.tool_mesh import ToolMesh
-from kinema.policies.approach import over
+from kinema.policies.approach import leg, over
 from kinema.policies.dreamitate.tool_path import LEAST, SETTINGS, Settings, lift, lowest, smooth, unwound, usable
 from kinema.robots import GRIPPER, ArmModel, GripperModel
 
 NAME = "dreamitate"
 
 _ABOVE = (0.06, 0.12, 0.20)  # [m] over the higher end of the way there: what is tried, the lowest first
+_HIGH = 0.25  # [m] above the path's end: from there the arm comes down before it goes across
+_RISE, _CLEAR = 0.02, 0.03  # [m] from try to try out of the cameras' view, and beyond what is enough
 _MOST_STEPS = 300  # of a chunk: 128 bytes each in a packet of 64 kB
 _WORKSPACE = 1e-3  # [m] beyond it that rounding explains
 
@@ -144,9 +146,9 @@ def _ways(
     low = min(settings.floor, lowest(task.T_base_tcp @ T_tcp_tool, task.tool)) - 1e-6
     said = []
     for above in _ABOVE:
-        way = over(task.T_base_tcp, begin, settings.dt, above, settings.approach)
+        way = _across(task.T_base_tcp, begin, above, settings)
         way = [task.T_base_tcp] * max(least - len(way), 0) + way
-        back = over(end, task.T_base_tcp, settings.dt, above, settings.approach) if retreat else []
+        back = [*reversed(_across(task.T_base_tcp, end, above, settings)[:-1]), task.T_base_tcp] if retreat else []
         whole = np.concatenate([_matrices([task.T_base_tcp, *way]), path[1:], _matrices(back)])
         stamps = np.rint(np.arange(len(whole)) * settings.dt * NS).astype(np.int64)
         deepest = min(lowest(pose @ T_tcp_tool, task.tool) for pose in (*way, *back))
@@ -168,6 +170,14 @@ def _ways(
     raise PlanError(f"{task.arm.name} can't lead the tool along its path; {'; '.join(said)}")
 
 
+def _across(start: Pose, end: Pose, above: float, settings: Settings) -> list[Pose]:
+    """Over whatever stands between; from high above first down to as much over the end. The start is left out."""
+    via = _at_height(start, end.position[2] + above)
+    if start.position[2] < end.position[2] + _HIGH:
+        return over(start, end, settings.dt, above, settings.approach)
+    return leg(start, via, settings.dt, settings.approach) + over(via, end, settings.dt, 0.0, settings.approach)
+
+
 def _outside(T_base_tcp: Array, stamps_ns: Array, limits: Limits) -> str:
     """When the TCP first leaves the workspace, which the executor would change the path for; or ''."""
     low, high = np.array(limits.workspace)
@@ -180,6 +190,30 @@ def _outside(T_base_tcp: Array, stamps_ns: Array, limits: Limits) -> str:
     first = int(np.argmax(out))
     at = ", ".join(f"{value:.3f}" for value in points[first])
     return f"the tool centre point leaves the workspace at {at} m, {stamps_ns[first] / NS:.2f} s after the beginning"
+
+
+def out_of_view(task: ArmTask, seen: Callable[[Pose], bool], settings: Settings = SETTINGS) -> Array:
+    """Targets `T_base_tcp` (n, 4, 4) straight up to where the tool isn't `seen` any more; none if it isn't now, or if
+    the arm can't get there.
+
+    A clip begins with the scene alone ("Dreamitate", section 4.1), and the tracker compares with that.
+    """
+    here = task.T_base_tcp
+    if not seen(here):
+        return _matrices([])
+    for height in np.arange(here.position[2] + _RISE, task.limits.workspace[1][2] - _CLEAR, _RISE):
+        if seen(_at_height(here, height)):
+            continue
+        way = leg(here, _at_height(here, height + _CLEAR), settings.dt, settings.approach)
+        whole = _matrices([here, *way])
+        stamps = np.rint(np.arange(len(whole)) * settings.dt * NS).astype(np.int64)
+        report = check_arm(whole, stamps, task.arm, task.limits, task.q, task.gripper)
+        return _matrices([] if report.trouble or _outside(whole, stamps, task.limits) else way)
+    return _matrices([])
+
+
+def _at_height(T_base_tcp: Pose, height: float) -> Pose:
+    return Pose(np.array([*T_base_tcp.position[:2], height]), T_base_tcp.rotation)
 
 
 def plan(arms: Mapping[str, ArmTask], settings: Settings = SETTINGS, retreat: bool = False) -> dict[str, ToolPlan]:

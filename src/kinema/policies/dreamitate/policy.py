@@ -1,10 +1,11 @@
 """Dreamitate behind the seam: one video becomes a plan, the plan becomes chunks, one after the other, open loop.
 
-`predict` imagines a video where there is no plan, and then hands out the plan's pieces: the way there, the path, and
-where another round follows the way back. Which piece comes next says the arm itself, by where it is on the route: at a
-piece's end the next one, where it was the same again (a person, or the age of its observation, refused it), in between
-the rest of the piece. An arm that has been led elsewhere ends the round. After the last round the arm stays. `reset`
-forgets all of it. Looking happens at rest: chunks are played in stop and go.
+`predict` first takes the tool out of the cameras' view, then imagines a video where there is no plan, and then hands
+out the plan's pieces: the way there, the path, and where another round follows the way back. Which piece comes next
+says the arm itself, by where it is on the route: at a piece's end the next one, where it was the same again (a person,
+or the age of its observation, refused it), in between the rest of the piece. An arm that has been led elsewhere ends
+the round. After the last round the arm stays. `reset` forgets all of it. Looking happens at rest: chunks are played in
+stop and go.
 
 Extrinsics are those of `calibration/`, none newer than the demonstrations that the generator has learned from.
 """
@@ -36,7 +37,7 @@ from kinema.perception.tool_tracker import ModelTracker, ToolTracker
 from kinema.policies import checkpoint, loading, pictures, sampling, text
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.dreamitate.config import DreamitateConfig
-from kinema.policies.dreamitate.dream import Dream, Place, interpret
+from kinema.policies.dreamitate.dream import Dream, Place, aside, interpret
 from kinema.policies.dreamitate.model import DreamitateModel
 from kinema.policies.dreamitate.plan import NAME
 from kinema.policies.dreamitate.tool_path import SETTINGS, Settings
@@ -93,6 +94,7 @@ class Dreamitate:
         self._seed = self._seed if seed is None else seed
         self._route: _Route | None = None
         self._videos = self._failed = self._done = 0
+        self._aside = False  # whether it has asked for the tool to leave the picture
         self._reason = ""
 
     @torch.no_grad()
@@ -109,6 +111,10 @@ class Dreamitate:
         if self._route is None:
             if self._done >= self._rounds:
                 return Prediction(self._chunk(observation, np.tile(tcp.matrix, (_STAY, 1, 1)), self._settings.dt))
+            if not self._aside:
+                self._aside, way = True, aside(self._place, tcp, self._settings)
+                if len(way):
+                    return Prediction(self._chunk(observation, way, self._settings.dt))
             dream = self._dream(observation, timing)
             self._route = _Route(dream, tcp)
         dream = self._route.dream
