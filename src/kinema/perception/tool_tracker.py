@@ -34,7 +34,8 @@ _ALIKE = 0.03  # two scores as near as this are one
 _OTHER = math.radians(30.0)  # and two poses turned by more than this are two
 _SAME = math.radians(10.0)  # turned by less, they are one after a fit
 _MERGED = 0.15  # of the largest region's size: a smaller one is no part of the tool
-_AGAIN = 0.8  # below this score the tool is looked for anew, too
+_AGAIN = 0.8  # below this score the tool is looked for anew, too; above, its colours are believed
+_WHOLE = 0.95  # of the tool's box inside of the picture: colours of a part are not those of the whole
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -117,9 +118,9 @@ class _Hunt:
         return Sighting(T, score)
 
     def learn(self, picture: Picture, T: Pose) -> None:
-        """The tool's colours, where it is seen now."""
+        """The tool's colours, where it is seen now, if all of it is."""
         drawn = self._renderer.draw(T)
-        if drawn.tracked.sum() > 30:
+        if drawn.tracked.sum() > 30 and drawn.inside >= _WHOLE:
             self._colours = Colours.of(picture, drawn.tracked, drawn.others)
 
     def search(self, picture: Picture, box: tuple[int, int, int, int] | None) -> list[Sighting]:
@@ -229,6 +230,8 @@ class ModelTracker:
                 sighting = self._better(sighting, self._searched(hunt, picture, start.box, last))
             found.append(_judged(sighting))
             pose = found[-1].T_camera_tool
+            if pose is not None and found[-1].score >= _AGAIN:
+                hunt.learn(picture, pose)
             poses = [] if pose is None else [*poses, pose]
             last = pose or last
         return found
@@ -254,7 +257,7 @@ class ModelTracker:
 
     def _met(self, hunt: _Hunt, picture: Picture, found: Sighting) -> Sighting:
         """When it is seen for the first time its colours are learned, and what they say of it."""
-        if hunt.knows_colours or found.score < LOST:
+        if hunt.knows_colours or found.score < _AGAIN:
             return found
         hunt.learn(picture, _pose(found))
         return hunt.fitted(picture, _pose(found), FULL[1:])

@@ -98,7 +98,7 @@ def interpret(
         seen = time.perf_counter()
         task = ArmTask([one.T_base_tool for one in tracked], place.tool, place.arm, T_base_tcp,
                        gripper=place.gripper, limits=place.limits)  # fmt: skip
-        (found,) = plan({"": task}, replace(settings, fps=1.0 / dt), retreat).values()
+        (found,) = plan({"": task}, settings.at(1.0 / dt), retreat).values()
     except TrackingError as error:
         raise NoPlanError(f"{error}{_most('; of the other frames most say: ', tracked)}") from error
     except PlanError as error:

@@ -6,7 +6,7 @@ their interpolation; it takes missing frames as they are and needs no even spaci
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
@@ -40,6 +40,10 @@ class Settings:
     speed: tuple[float, float] = (0.25, 1.0)
     approach: tuple[float, float] = (0.12, 0.5)
     floor: float = 0.003
+
+    def at(self, fps: float) -> "Settings":
+        """The same for another video: of few frames a second each one counts, and one of them may be missing."""
+        return replace(self, fps=fps, window=max(self.window, 1.0 / fps), gap=max(self.gap, 1.0 / fps))
 
 
 SETTINGS = Settings()

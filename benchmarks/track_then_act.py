@@ -1,0 +1,245 @@
+"""What an arm does that follows a tool in a video, where the video is right: "Dreamitate" with a person in place of its
+generator.
+
+    python benchmarks/track_then_act.py --scenarios 20
+
+In each scenario of the evaluation's lists the simulated person demonstrates the task with the handheld gripper, out of
+the arm's world; the side cameras' pictures of that, so many frames from its beginning to its end, are what the policy
+then takes for the video that it has imagined, in the same scenario. All the rest is what a deployment does: the scene
+without the tool, the tracker, two views, the plan, the executor, impedance, physics. `tracked` are frames that passed
+the gates, beside those in which the tool is really in both views, and how far off they are from the simulator's truth.
+A demonstration that the person fails is not counted.
+"""
+
+import argparse
+import math
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from kinema import cell_file, paths, robots
+from kinema.apps.lockstep import run_episode
+from kinema.apps.trials import LISTS, PURPOSES, ROBOT
+from kinema.calibration.bundle import SIDE_CAMERAS
+from kinema.chunk import Image, Prediction
+from kinema.control.messages import Mode
+from kinema.control.pacing import Pace
+from kinema.errors import NoPlanError
+from kinema.geometry import Pose, distance
+from kinema.perception.stereo_tool import View
+from kinema.perception.tool_mesh import load_tool
+from kinema.policies.actions import WIDTH, ActionSpace
+from kinema.policies.checkpoint import Checkpoint
+from kinema.policies.codec import PatchesConfig
+from kinema.policies.dreamitate import dream
+from kinema.policies.dreamitate.config import DreamitateConfig
+from kinema.policies.dreamitate.dream import Place, held
+from kinema.policies.dreamitate.model import DreamitateModel
+from kinema.policies.dreamitate.policy import Dreamitate
+from kinema.policies.engines.graph import running
+from kinema.policies.pictures import signal
+from kinema.policies.text import WordsConfig
+from kinema.policies.video_policy.config import LeanConfig
+from kinema.training.success import success_rate
+from kinema.virtual import noise, scenario, tool_files
+from kinema.virtual.cameras import CAMERAS, TABLE_DATE
+from kinema.virtual.hand import Hand, Manner, Phase
+from kinema.virtual.handheld import HandheldWorld
+from kinema.virtual.renderer import CellRenderer
+from kinema.virtual.scenario import Scenario
+from kinema.workers import on_all_cores
+
+TASKS = {"rotate_object": "gripper", "sweep": "brush", "scoop": "scoop"}  # and their tools
+SIZE = (256, 192)  # [px] of the pictures
+FRAMES = 24
+LATENCY = 5.0  # [s] from looking to the plan, declared
+TIME_LIMIT = 90.0  # [s] of an attempt, going out of view among it
+
+_EVERY = 17  # periods between two pictures that are kept: 30 Hz
+_CHANGED = 0.15  # of -1 to 1: more than a camera's noise
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Film:
+    """images (2, 1 + frames, height, width, 3) of the side cameras, the scene alone first; poses `T_base_tcp` of the
+    hand in each frame; dt [s] between frames; what the person said where they gave up."""
+
+    images: Image
+    poses: tuple[Pose, ...]
+    dt: float
+    gave_up: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What came of a scenario: `frames` with the tool in both views, of which `position` [mm] and `rotation` [deg] are
+    known as tracked; why no plan came of it."""
+
+    task: str
+    demonstrated: bool
+    success: bool = False
+    outcome: str = ""
+    frames: int = 0
+    position: tuple[float, ...] = ()
+    rotation: tuple[float, ...] = ()
+    reason: str = ""
+
+
+def film(drawn: Scenario, frames: int) -> Film:
+    """A person demonstrates; pictures evenly over that."""
+    world = HandheldWorld(drawn, seed=drawn.seed)
+    hand = Hand(world, drawn.seed, manner=Manner(out_of_view=True))
+    kept, poses, done = [], [], False
+    while hand.phase not in (Phase.END, Phase.RETURN):
+        world.step(*hand.goal())
+        if world.k == 250:
+            world.tare()
+        if hand.phase is Phase.DEMONSTRATE and world.k % _EVERY == 0:
+            kept.append(world.snapshot())
+            poses.append(world.T_base_tcp())
+        done = done or world.outcome().success
+    at = np.linspace(0, len(kept) - 1, 1 + frames).round().astype(int)
+    eyes = CellRenderer(world.model, SIZE, noise.load().camera, drawn.seed)
+    images = np.array([[eyes.render(name, kept[k], int(k)) for k in at] for name in SIDE_CAMERAS])
+    eyes.close()
+    dt = (len(kept) - 1) * _EVERY * world.period / frames
+    return Film(images, tuple(poses[k] for k in at), dt, hand.gave_up or ("" if done else "not done"))
+
+
+class _Shown:
+    """Runs a network's parts, but for the last: what it has drawn is what the film changes of the present images, in
+    which the arm may be seen."""
+
+    def __init__(self, model: DreamitateModel, images: Image) -> None:
+        self._run = running(model)
+        self._clip = signal(torch.from_numpy(images))[None]  # (1, 2, 1 + frames, 3, height, width)
+        self._changed = (self._clip - self._clip[:, :, :1]).abs().amax(dim=3, keepdim=True) > _CHANGED
+
+    def __call__(self, part: str, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if part != "decode":
+            return self._run(part, *inputs)
+        shown = torch.where(self._changed, self._clip, signal(inputs[1])[:, :, None])
+        return (shown[:, :, 1:],)
+
+
+class _Seen(Dreamitate):
+    """Remembers what was tracked."""
+
+    tracked: tuple[dream.StereoPose, ...] = ()
+    reason = ""
+
+    def predict(self, observation) -> Prediction:  # type: ignore[no-untyped-def]
+        try:
+            found = super().predict(observation)
+        except NoPlanError as error:
+            self.reason = str(error)
+            raise
+        if self._route is not None:
+            self.tracked = self._route.dream.tracked
+        return found
+
+
+def policy(shown: Film, place: Place) -> _Seen:
+    """Dreamitate whose videos are all this film."""
+    torch.manual_seed(0)
+    config = DreamitateConfig(
+        codec=PatchesConfig(patch=16, predicted=8, shown=8),
+        text=WordsConfig(width=8),
+        unet=LeanConfig(channels=(16, 32), heads=2, layers=1, label=16),
+        change=True,
+        frames=len(shown.poses) - 1,
+        stride=1,
+        latency={"few:1": LATENCY},
+    )
+    model = DreamitateModel(config, len(SIDE_CAMERAS), SIZE).eval()
+    space = ActionSpace(horizon=1, dt=shown.dt, offset=shown.dt, executable=1, mean=(0.0,) * WIDTH, std=(1.0,) * WIDTH)
+    facts = Checkpoint(
+        kind="dreamitate",
+        config=config.model_dump(mode="json"),
+        action=space,
+        cameras=SIDE_CAMERAS,
+        image_size=SIZE,
+        dataset="",
+        calibration_origin=(),
+        latency=config.latency,
+        training={"placed": TABLE_DATE.isoformat()},
+    )
+    return _Seen(facts, model, place, run=_Shown(model, shown.images))
+
+
+def attempt(task: str, name: str, seed: int, frames: int, robot: str) -> Row:
+    """One scenario."""
+    torch.set_num_threads(1)
+    drawn = scenario.draw(task, LISTS[name], seed)
+    shown = film(drawn, frames)
+    if shown.gave_up:
+        return Row(task, False)
+    cell = cell_file.load(cell_file.VIRTUAL)
+    views = tuple(View(CAMERAS[camera].info(SIZE), CAMERAS[camera].T_mount_camera) for camera in SIDE_CAMERAS)
+    tool = load_tool(paths.root() / tool_files.FOLDER / TASKS[task] / "tool.yaml")
+    arm = robots.arm(cell.check_robot(robot))
+    place = Place(tool, (views[0], views[1]), arm, robots.GRIPPER, cell.control.limits)
+    acts = policy(shown, place)
+    result = run_episode(
+        task, LISTS[name], seed, robot, acts,
+        cell=cell, pace=Pace(Mode.STOP_AND_GO), latency=LATENCY, render=True, time_limit=TIME_LIMIT,
+    )  # fmt: skip
+    off, turned, seen = [], [], 0
+    for pose, found in zip(shown.poses[1:], acts.tracked, strict=False):
+        seen += all(dream._in_view(tool, view, held(place, pose)) for view in views)
+        if found.T_base_tool is not None:
+            away = distance(found.T_base_tool, held(place, pose))
+            off.append(1e3 * away[0])
+            turned.append(math.degrees(away[1]))
+    return Row(task, True, result.success, result.outcome, seen, tuple(off), tuple(turned), acts.reason)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--task", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--list", default="seen", choices=LISTS)
+    parser.add_argument("--scenarios", type=int, default=20, help="of each task, default %(default)s")
+    parser.add_argument("--frames", type=int, default=FRAMES, help="of each view, default %(default)s")
+    parser.add_argument("--robot", default=ROBOT)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--verbose", action="store_true", help="a line for each scenario")
+    asked = parser.parse_args()
+    first = PURPOSES["report"]
+    work = [
+        (task, asked.list, seed, asked.frames, asked.robot)
+        for seed in range(first, first + asked.scenarios)
+        for task in asked.task
+    ]
+    rows = []
+    for row in track(
+        on_all_cores(attempt, work, asked.jobs), "following", total=len(work), console=Console(stderr=True)
+    ):
+        rows.append(row)
+        if asked.verbose:
+            print(row.task, row.success, row.outcome, row.reason[:300], len(row.position), row.frames, flush=True)
+    table = Table("task", "success", "no plan", "tracked", "mm: median", "90 %", "degrees: median", "90 %")
+    for task in asked.task:
+        some = [row for row in rows if row.task == task and row.demonstrated]
+        good = sum(row.success for row in some)
+        rate = success_rate(good, len(some))
+        off, turned = (np.concatenate([[], *(getattr(row, name) for row in some)]) for name in ("position", "rotation"))
+        planned = [row for row in some if row.position]
+        table.add_row(
+            task,
+            f"{good} of {len(some)} ({rate.low:.2f}..{rate.high:.2f})",
+            str(len(some) - len(planned)),
+            f"{len(off)} of {sum(row.frames for row in planned)}",
+            *(f"{np.percentile(values, q):.1f}" if len(values) else "-" for values in (off, turned) for q in (50, 90)),
+        )
+    console = Console(width=120)
+    console.print(table)
+    console.print(f"list {asked.list}, {asked.robot}, {asked.frames} frames of {SIZE[0]} x {SIZE[1]} px a view")
+
+
+if __name__ == "__main__":
+    main()
