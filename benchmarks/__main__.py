@@ -50,6 +50,11 @@ BENCHMARKS = (
     Benchmark("alignment", "Alignment of recordings under late and jittering sensors", ("benchmarks/alignment.py",)),
     Benchmark("export", "Export to LeRobot v3 and to shards", ("benchmarks/export.py",)),
     Benchmark("dreamitate", "A tool in rendered and in imagined video", ("benchmarks/dreamitate.py",)),
+    Benchmark(
+        "track_then_act",
+        "An arm that follows a tool in a person's video",
+        ("benchmarks/track_then_act.py", "--frames", "32"),
+    ),
     Benchmark("replay", "Recorded demonstrations, replayed", ("benchmarks/replay.py",)),
 )
 

@@ -3,8 +3,8 @@
     python benchmarks/engines.py [--checkpoint FOLDER] [--device cuda] [--modes single paper] [--backends torch ...]
 
 One thread, one process for each row; what is built beforehand is built first. Times are of `predict` from images to
-chunk, of `read, see, video, action` the parts of the network, without the first predictions; memory is all that the
-process ever held, Python and libraries included, and on a GPU what torch held there.
+chunk, of `read, see, think, video, action` the parts of the network, without the first predictions; memory is all that
+the process ever held, Python and libraries included, and on a GPU what torch held there.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,22 +22,13 @@ from rich.table import Table
 
 from kinema import paths
 from kinema.apps.console import console
-from kinema.chunk import Observation
 from kinema.errors import KinemaError
-from kinema.geometry import Pose
-from kinema.policies import checkpoint, pictures, registry, text
-from kinema.policies.checkpoint import Checkpoint
+from kinema.policies import checkpoint, registry, text
 from kinema.policies.engines.backends import BACKENDS, BUILT
+from kinema.policies.warm_up import blank
 
-_PARTS = ("read", "see", "video", "action")
+_PARTS = ("read", "see", "think", "video", "action")
 _WARM_UP, _SECONDS = 2, 6.0  # predictions not counted; [s] of counting
-
-
-def _observation(facts: Checkpoint) -> Observation:
-    images = pictures.fixed(len(facts.cameras), facts.image_size)
-    seen = {name: image[None].numpy() for name, image in zip(facts.cameras, images, strict=True)}
-    pose = Pose.from_rotvec([0.4, 0.0, 0.3], [np.pi, 0.0, 0.0])
-    return Observation(10**9, seen, (pose,), np.array([0.08]), None, text.FIXED)
 
 
 def _measure(folder: Path, mode: str, backend: str, device: str) -> dict[str, float]:
@@ -47,7 +39,7 @@ def _measure(folder: Path, mode: str, backend: str, device: str) -> dict[str, fl
     began = time.perf_counter()
     policy = registry.make(str(folder), device=device, backend=backend, **modes)
     ready = time.perf_counter() - began
-    observation, taken = _observation(facts), []
+    observation, taken = replace(blank(policy.spec), text=text.FIXED), []
     for _ in range(_WARM_UP):
         policy.predict(observation)
     began = time.perf_counter()
