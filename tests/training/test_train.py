@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kinema import yaml_file
+from kinema import paths, yaml_file
 from kinema.apps import cli
 from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.episodes import shards
@@ -283,6 +283,17 @@ def test_dreamitate_learns_from_videos_of_the_side_cameras_that_nobody_knows_the
     assert torch.equal(before["codec.basis"], after["codec.basis"]) and torch.equal(before["scale"], after["scale"])
     with pytest.raises(TrainingError, match="no stage 'joint'; allowed: video"):
         stages.recipe("dreamitate", "small", "joint")
+
+
+def test_the_tool_that_videos_show_goes_along_with_the_checkpoint(tmp_path, capsys):
+    data, brush = films(tmp_path / "films"), str(paths.root() / "models/tools/brush")
+    assert train(data, tmp_path / "out", *STEREO, "--tool", brush) == 0
+    there = {file.name for file in (tmp_path / "out/checkpoint/tool").iterdir()}
+    assert there == {file.name for file in Path(brush).iterdir()}
+    assert train(data, tmp_path / "other", *STEREO, "--tool", str(tmp_path)) == 2
+    assert f"{tmp_path / 'tool.yaml'}: cannot be read" in capsys.readouterr().err
+    assert cli.main(["train", "uva", "--data", str(data.folder), "--out", str(tmp_path / "uva"), "--tool", brush]) == 2
+    assert "a tool goes along with dreamitate, not with uva" in capsys.readouterr().err
 
 
 def test_dreamitate_learns_from_demonstrations_too_and_says_until_when_their_cameras_may_have_been_placed(

@@ -38,6 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help=told)
     parser.add_argument("--begin", type=Path, metavar="CHECKPOINT", help="to go on from, as --stage action does")
     parser.add_argument("--look", type=Path, metavar="FOLDER", help="that `kinema ground` made, to begin with")
+    parser.add_argument(
+        "--tool", type=Path, metavar="FOLDER", help="that the videos show, with tool.yaml: it goes with the checkpoint"
+    )
     parser.add_argument("--scratch", action="store_true", help="no published weights, which the full size begins with")
     parser.add_argument(
         "--cameras", nargs="+", default=(), help="in the network's order; default: the cell's, as the policy has them"
@@ -84,6 +87,7 @@ def _order(arguments: argparse.Namespace) -> Order:
         config=arguments.config,
         begin=arguments.begin,
         look=arguments.look,
+        tool=arguments.tool,
         published=not arguments.scratch,
         cameras=tuple(arguments.cameras) or stages.cameras(kind),
         held_out=arguments.held_out,

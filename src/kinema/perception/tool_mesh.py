@@ -27,6 +27,7 @@ from kinema import yaml_file
 from kinema.errors import ConfigError
 from kinema.geometry import Array, Pose, so3_exp, so3_log
 
+FILE = "tool.yaml"  # in a tool's folder, beside its meshes
 SIZES = (0.02, 1.0)  # [m] of a tool's longest side: what a hand holds and a camera above a table sees
 MOST_TRIANGLES = 5000  # of all parts: each of them is drawn again for every step of a fit
 

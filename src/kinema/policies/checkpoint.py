@@ -24,6 +24,7 @@ from kinema.errors import CheckpointError
 from kinema.policies.actions import ActionSpace
 
 FACTS, WEIGHTS = "checkpoint.json", "model.safetensors"
+TOOL = "tool"  # folder beside them, of the tool that a policy follows
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 

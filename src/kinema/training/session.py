@@ -1,6 +1,7 @@
 """A training put together: data sets, network and steps in, a checkpoint out."""
 
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from accelerate import Accelerator
 
 from kinema.episodes.shards import ShardDataset
 from kinema.errors import TrainingError
+from kinema.perception import tool_mesh
 from kinema.policies import checkpoint
 from kinema.policies.actions import ActionSpace
 from kinema.policies.batch import Batch
@@ -37,6 +39,7 @@ class Order:
     config      YAML file with the network's configuration, or None: the size's own; with `begin`, of what is to differ
     begin       a checkpoint to go on from, or None
     look        folder of a look that knows what words mean, or None
+    tool        folder of the tool that the videos show, which goes along with the checkpoint, or None
     published   begin with published weights where the size has such
     held_out    [-] share of the data's episodes that nothing is learned from
     shift       [-] of their width that images are shifted by at most; None: as the recipe has it
@@ -52,6 +55,7 @@ class Order:
     config: Path | None = None
     begin: Path | None = None
     look: Path | None = None
+    tool: Path | None = None
     published: bool = True
     cameras: tuple[str, ...] = ("gripper", "left", "right")
     held_out: float = 0.05
@@ -70,6 +74,10 @@ class Session:
         self._data, self._videos = ShardDataset(order.data), [ShardDataset(folder) for folder in order.videos]
         if self._videos and order.stage != "video":
             raise TrainingError(f"videos without actions are for the stage 'video', not for {order.stage!r}")
+        if order.tool is not None:
+            if order.kind != "dreamitate":
+                raise TrainingError(f"{order.tool}: a tool goes along with dreamitate, not with {order.kind}")
+            tool_mesh.load_tool(order.tool / tool_mesh.FILE)  # says now what is wrong with it
         torch.manual_seed(plan.seed)
         self._look = ""  # SHA-256 of the look that it began with
         self._before, self.model = self._network()
@@ -116,6 +124,8 @@ class Session:
                 "before": {"hash": before.hash, "training": before.training} if before else None,
             },
         )
+        if order.tool is not None:
+            shutil.copytree(order.tool, self.folder / CHECKPOINT / checkpoint.TOOL, dirs_exist_ok=True)
         with self.training.averaged() as model:
             return checkpoint.save(self.folder / CHECKPOINT, facts, model.state_dict())
 

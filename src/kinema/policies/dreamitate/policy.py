@@ -31,6 +31,7 @@ from kinema.errors import (
     ObservationError,
 )
 from kinema.geometry import Array, Pose, distance
+from kinema.perception import tool_mesh
 from kinema.perception.stereo_tool import stereo_views
 from kinema.perception.tool_mesh import load_tool
 from kinema.perception.tool_tracker import ModelTracker, ToolTracker
@@ -47,8 +48,6 @@ from kinema.policies.engines.graph import Run, running
 from kinema.policies.video_policy import sampler
 from kinema.policies.video_policy.sampler import Sight
 from kinema.robots import arm
-
-TOOL = "tool"  # folder in a checkpoint's, where nobody names another
 
 _TRIES = 4  # videos without a plan, one after the other, before it gives up
 _THERE = (0.010, 0.10)  # [m, rad] from where a piece ends, or began: it is there
@@ -291,11 +290,11 @@ def network(folder: Path, device: str = "cpu") -> DreamitateModel:
 def _place(folder: Path, facts: Checkpoint, tool: str, cell: str, robot: str) -> Place:
     """Where it acts, by files alone."""
     found = cell_file.load(cell or cell_file.VIRTUAL)
-    file = (paths.find(tool) if tool else folder / TOOL) / "tool.yaml"
+    file = (paths.find(tool) if tool else folder / checkpoint.TOOL) / tool_mesh.FILE
     if not file.is_file():
         raise ConfigError(
-            f"{file}: there is no such file; put tool.yaml and its meshes into {folder / TOOL}, or name their folder "
-            "(tool:=FOLDER)"
+            f"{file}: there is no such file; put tool.yaml and its meshes into {folder / checkpoint.TOOL}, or name "
+            "their folder (tool:=FOLDER)"
         )
     serials = {name: serial for name, serial in _serials(found).items() if name in facts.cameras}
     bundle = load_bundle(found.calibration_folder, serials)
