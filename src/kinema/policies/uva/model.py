@@ -29,6 +29,7 @@ from kinema.errors import ConfigError
 from kinema.policies import action_unet, codec, look, sampling, text as words
 from kinema.policies.action_unet import LabelEmbedding
 from kinema.policies.actions import DONE, WIDTH
+from kinema.policies.attention import attend
 from kinema.policies.augmentation import varied
 from kinema.policies.batch import Batch
 from kinema.policies.codec import KlConfig, PatchesConfig, VaeConfig
@@ -188,7 +189,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         asked = self.ask(self.attend_norm(x)).unflatten(2, (3, self.heads, -1))  # (b, n, 3, heads, c)
         query, key, value = asked.permute(2, 0, 3, 1, 4)
-        found = functional.scaled_dot_product_attention(query, key, value)  # (b, heads, n, c)
+        found = attend(query, key, value)  # (b, heads, n, c)
         x = x + self.answer(found.transpose(1, 2).flatten(2))
         return x + self.think(self.think_norm(x))
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinema.policies.action_unet import LabelEmbedding
+from kinema.policies.attention import attend
 from kinema.policies.codec import published
 from kinema.policies.video_policy.config import LeanConfig, SvdConfig
 
@@ -204,7 +205,7 @@ class _Bottom(nn.Module):
         tokens = x.flatten(2).transpose(1, 2).unflatten(0, (-1, frames))  # (b, frames, places, channels)
         tokens = (tokens + self.frame + self.place(places)).flatten(1, 2)
         query, key, value = self.ask(self.norm(tokens)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(query, key, value)
+        attended = attend(query, key, value)
         tokens = tokens + self.answer(attended.transpose(1, 2).flatten(2))
         tokens = tokens + self.think(self.norm_after(tokens))
         return tokens.unflatten(1, (frames, -1)).flatten(0, 1).transpose(1, 2).unflatten(2, size)
