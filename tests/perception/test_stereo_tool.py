@@ -204,6 +204,35 @@ def test_a_brush_is_tracked_in_stereo_to_a_millimetre_and_a_degree(swept):
         assert one.score > 0.9 and one.gap < 1e-3
 
 
+class OneEyed:
+    """Sees the tool in the left view; in the right one something else, unless it is shown where to look."""
+
+    def __init__(self, eyes, score=0.95):
+        self.eyes, self.score, self.asked = eyes, score, []
+
+    def track(self, frames, camera, tool, start):
+        left = camera.camera_name == self.eyes[0].camera.camera_name
+        true = self.eyes[0 if left else 1].T_base_camera.inverse() @ TRUTH
+        shown = start.T_camera_tool is not None
+        self.asked.append((camera.camera_name, len(frames), shown))
+        if shown:
+            assert np.allclose(start.T_camera_tool.matrix, true.matrix)
+        there = Sighting(true, self.score)
+        return [there if left or shown else replace(changed(there, (0.05, 0.0, 0.0)), score=0.65)] * len(frames)
+
+
+def test_the_view_that_sees_the_tool_well_shows_the_other_where_to_look(brush):
+    eyes = views()
+    frames = [np.zeros((480, 640, 3), np.uint8)] * 2
+    start = (Start(frames[0]), Start(frames[0]))
+    tracker = OneEyed(eyes)
+    found = track_stereo(tracker, (frames, frames), eyes, brush, start)
+    assert all(np.allclose(one.T_base_tool.matrix, TRUTH.matrix, atol=1e-6) for one in found)
+    assert tracker.asked == [("left", 2, False), ("right", 2, False), *[("right", 1, True)] * 2]
+    doubtful = track_stereo(OneEyed(eyes, score=0.7), (frames, frames), eyes, brush, start)
+    assert all(one.T_base_tool is None and "score 0.7" in one.reason for one in doubtful)
+
+
 def test_clips_that_do_not_belong_together_are_refused(swept):
     starts = tuple(Start(background) for background in swept.backgrounds)
     with pytest.raises(TrackingError, match="the clips have 5 and 4 frames"):

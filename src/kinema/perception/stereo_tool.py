@@ -262,7 +262,8 @@ def track_stereo(
 ) -> list[StereoPose]:
     """A pose a moment, of two clips whose frames belong together one by one.
 
-    Where the tracker can name candidates, the two views agree on the first pose, and each begins from there.
+    Where the tracker can name candidates, the two views agree on the first pose, and each begins from there. Where they
+    come to differ later, the view that sees the tool well shows the other where to look.
     Raises TrackingError for clips of different length, and for what the tracker can't work on.
     """
     if len(clips[0]) != len(clips[1]):
@@ -283,7 +284,34 @@ def track_stereo(
     ]
     tracked: list[StereoPose] = []
     before: Pose | None = None
-    for a, b in zip(*rest, strict=True):
-        tracked.append(fuse((a, b), views, tool, gates, before))
-        before = tracked[-1].T_base_tool or before
+    for i, (a, b) in enumerate(zip(*rest, strict=True), len(early)):
+        found = fuse((a, b), views, tool, gates, before)
+        if found.T_base_tool is None:
+            found = _shown(tracker, (clips[0][i], clips[1][i]), (a, b), views, tool, starts, gates, before) or found
+        tracked.append(found)
+        before = found.T_base_tool or before
     return early + tracked
+
+
+def _shown(
+    tracker: ToolTracker,
+    frames: tuple[Image, Image],
+    sightings: tuple[Sighting, Sighting],
+    views: tuple[View, View],
+    tool: ToolMesh,
+    starts: tuple[Start, Start],
+    gates: Gates,
+    before: Pose | None,
+) -> StereoPose | None:
+    """What two views agree on when the one that sees the tool well shows the other where it is; None: nothing."""
+    agreed = []
+    for giver, taker in ((0, 1), (1, 0)):
+        T = sightings[giver].T_camera_tool
+        if T is None or sightings[giver].score < gates.score:
+            continue
+        guess = views[taker].T_base_camera.inverse() @ views[giver].T_base_camera @ T
+        start = replace(starts[taker], T_camera_tool=guess)
+        (found,) = tracker.track([frames[taker]], views[taker].camera, tool, start)
+        pair = (sightings[0], found) if giver == 0 else (found, sightings[1])
+        agreed.append(fuse(pair, views, tool, gates, before))
+    return min((one for one in agreed if one.T_base_tool is not None), key=lambda one: _cost(one, gates), default=None)
