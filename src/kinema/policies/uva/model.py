@@ -82,7 +82,8 @@ class HeadConfig:
 
 # Table II: 95 ms with 16 steps on the authors' GPU. The others are not measured yet.
 _FULL_LATENCY = {ACTION: 0.1, "full:1": 0.5, "full:8": 2.0}
-_SMALL_LATENCY = {ACTION: 0.15, "full:1": 0.4, "full:8": 1.0}  # one thread, 128 x 96 pixels; not measured yet
+# one thread, 128 x 96 pixels: predictions of 27, 74 and 162 ms, and as much again for what else a machine does
+_SMALL_LATENCY = {ACTION: 0.15, "full:1": 0.4, "full:8": 1.0}
 
 
 class UvaConfig(pydantic.BaseModel):
