@@ -8,14 +8,17 @@ the arm's world; the side cameras' pictures of that, so many frames from its beg
 then takes for the video that it has imagined, in the same scenario. All the rest is what a deployment does: the scene
 without the tool, the tracker, two views, the plan, the executor, impedance, physics. `tracked` are frames that passed
 the gates, beside those in which the tool is really in both views, and how far off they are from the simulator's truth.
-A demonstration that the person fails is not counted.
+A demonstration that the person fails is not counted. `--picture FILE` shows the first task's first film as it was
+followed.
 """
 
 import argparse
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from rich.console import Console
@@ -33,6 +36,7 @@ from kinema.errors import NoPlanError
 from kinema.geometry import Pose, distance
 from kinema.perception.stereo_tool import View
 from kinema.perception.tool_mesh import load_tool
+from kinema.perception.tool_tracker import ModelTracker
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.codec import PatchesConfig
@@ -60,6 +64,7 @@ FRAMES = 24
 LATENCY = 5.0  # [s] from looking to the plan, declared
 TIME_LIMIT = 90.0  # [s] of an attempt, going out of view among it
 
+_HIGH = Pose(np.array([0.4, 0.0, 0.62]), np.diag([1.0, -1.0, -1.0]))  # T_base_tcp out of view
 _EVERY = 17  # periods between two pictures that are kept: 30 Hz
 _CHANGED = 0.15  # of -1 to 1: more than a camera's noise
 
@@ -172,6 +177,25 @@ def policy(shown: Film, place: Place) -> _Seen:
     return _Seen(facts, model, place, run=_Shown(model, shown.images))
 
 
+def picture(task: str, name: str, seed: int, frames: int, robot: str) -> Image:
+    """A film as it is followed: six of its frames, both views, the tool's outline as tracked."""
+    drawn = scenario.draw(task, LISTS[name], seed)
+    shown, place = film(drawn, frames), placed(task, robot)
+    clips = shown.images[:, 1:]
+    found = dream.interpret(place, ModelTracker(), shown.images[:, 0], clips, _HIGH, shown.dt)
+    at = np.linspace(frames // 4, frames, 6).round().astype(int)
+    return np.vstack([np.hstack(found.video[camera][at]) for camera in SIDE_CAMERAS])
+
+
+def placed(task: str, robot: str) -> Place:
+    """The virtual cell, the arm holding the task's tool."""
+    cell = cell_file.load(cell_file.VIRTUAL)
+    left, right = (View(CAMERAS[camera].info(SIZE), CAMERAS[camera].T_mount_camera) for camera in SIDE_CAMERAS)
+    tool = load_tool(paths.root() / tool_files.FOLDER / TASKS[task] / "tool.yaml")
+    arm = robots.arm(cell.check_robot(robot))
+    return Place(tool, (left, right), arm, robots.GRIPPER, cell.control.limits)
+
+
 def attempt(task: str, name: str, seed: int, frames: int, robot: str) -> Row:
     """One scenario."""
     torch.set_num_threads(1)
@@ -179,19 +203,15 @@ def attempt(task: str, name: str, seed: int, frames: int, robot: str) -> Row:
     shown = film(drawn, frames)
     if shown.gave_up:
         return Row(task, False)
-    cell = cell_file.load(cell_file.VIRTUAL)
-    views = tuple(View(CAMERAS[camera].info(SIZE), CAMERAS[camera].T_mount_camera) for camera in SIDE_CAMERAS)
-    tool = load_tool(paths.root() / tool_files.FOLDER / TASKS[task] / "tool.yaml")
-    arm = robots.arm(cell.check_robot(robot))
-    place = Place(tool, (views[0], views[1]), arm, robots.GRIPPER, cell.control.limits)
+    place = placed(task, robot)
     acts = policy(shown, place)
     result = run_episode(
         task, LISTS[name], seed, robot, acts,
-        cell=cell, pace=Pace(Mode.STOP_AND_GO), latency=LATENCY, render=True, time_limit=TIME_LIMIT,
+        pace=Pace(Mode.STOP_AND_GO), latency=LATENCY, render=True, time_limit=TIME_LIMIT,
     )  # fmt: skip
     off, turned, seen = [], [], 0
     for pose, found in zip(shown.poses[1:], acts.tracked, strict=False):
-        seen += all(dream._in_view(tool, view, held(place, pose)) for view in views)
+        seen += all(dream.in_view(place.tool, view, held(place, pose)) for view in place.views)
         if found.T_base_tool is not None:
             away = distance(found.T_base_tool, held(place, pose))
             off.append(1e3 * away[0])
@@ -208,8 +228,15 @@ def main() -> None:
     parser.add_argument("--robot", default=ROBOT)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--verbose", action="store_true", help="a line for each scenario")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="show one film as it is followed, and nothing else"
+    )
     asked = parser.parse_args()
     first = PURPOSES["report"]
+    if asked.picture:
+        shown = picture(asked.task[0], asked.list, first, asked.frames, asked.robot)
+        cv2.imwrite(str(asked.picture), shown[..., ::-1])
+        return
     work = [
         (task, asked.list, seed, asked.frames, asked.robot)
         for seed in range(first, first + asked.scenarios)

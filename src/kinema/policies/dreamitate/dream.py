@@ -62,12 +62,19 @@ def held(place: Place, T_base_tcp: Pose) -> Pose:
     return T_base_tcp @ place.gripper.T_flange_tcp.inverse() @ place.tool.T_flange_tool
 
 
+def in_view(tool: ToolMesh, view: View, T_base_tool: Pose) -> bool:
+    """Whether anything of it is, tracked or not."""
+    T_camera_tool, whole = view.T_base_camera.inverse() @ T_base_tool, replace(tool, tracked=tool.parts)
+    before = float(T_camera_tool.apply(tool.vertices)[:, 2].min()) > 0.0
+    return before and Rasteriser(whole, view.camera).draw(T_camera_tool).inside > 0.0
+
+
 def aside(place: Place, T_base_tcp: Pose, settings: Settings = SETTINGS) -> Array:
     """Targets (n, 4, 4) that lead an arm at `T_base_tcp` to where neither camera sees the tool; see `out_of_view`."""
     task = ArmTask((), place.tool, place.arm, T_base_tcp, gripper=place.gripper, limits=place.limits)
 
     def seen(T_base_tcp: Pose) -> bool:
-        return any(_in_view(place.tool, view, held(place, T_base_tcp)) for view in place.views)
+        return any(in_view(place.tool, view, held(place, T_base_tcp)) for view in place.views)
 
     return out_of_view(task, seen, settings)
 
@@ -115,17 +122,10 @@ def _starts(
     place: Place, now: Image, clips: tuple[Sequence[Image], Sequence[Image]], T_base_tool: Pose
 ) -> tuple[Start, Start]:
     """What the tracker knows beforehand; see the module's text."""
-    if not any(_in_view(place.tool, view, T_base_tool) for view in place.views):
+    if not any(in_view(place.tool, view, T_base_tool) for view in place.views):
         return Start(now[0]), Start(now[1])
     left, right = (np.median(np.stack([now[i], *clips[i]]), axis=0).astype(np.uint8) for i in range(2))
     return Start(left), Start(right)
-
-
-def _in_view(tool: ToolMesh, view: View, T_base_tool: Pose) -> bool:
-    """Whether anything of it is, tracked or not."""
-    T_camera_tool, whole = view.T_base_camera.inverse() @ T_base_tool, replace(tool, tracked=tool.parts)
-    before = float(T_camera_tool.apply(tool.vertices)[:, 2].min()) > 0.0
-    return before and Rasteriser(whole, view.camera).draw(T_camera_tool).inside > 0.0
 
 
 def _most(words: str, tracked: Sequence[StereoPose]) -> str:
