@@ -53,7 +53,7 @@ BENCHMARKS = (
     Benchmark(
         "track_then_act",
         "An arm that follows a tool in a person's video",
-        ("benchmarks/track_then_act.py", "--scenarios", "10", "--frames", "32"),
+        ("benchmarks/track_then_act.py", "--scenarios", "10"),
     ),
     Benchmark("replay", "Recorded demonstrations, replayed", ("benchmarks/replay.py",)),
 )

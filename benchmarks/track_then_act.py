@@ -29,7 +29,7 @@ from kinema import cell_file, paths, robots
 from kinema.apps.lockstep import run_episode
 from kinema.apps.trials import LISTS, PURPOSES, ROBOT
 from kinema.calibration.bundle import SIDE_CAMERAS
-from kinema.chunk import Image, Prediction
+from kinema.chunk import Image, Observation, Prediction
 from kinema.control.messages import Mode
 from kinema.control.pacing import Pace
 from kinema.errors import NoPlanError
@@ -60,7 +60,7 @@ from kinema.workers import on_all_cores
 
 TASKS = {"rotate_object": "gripper", "sweep": "brush", "scoop": "scoop"}  # and their tools
 SIZE = (256, 192)  # [px] of the pictures
-FRAMES = 24
+FRAMES = 32
 LATENCY = 5.0  # [s] from looking to the plan, declared
 TIME_LIMIT = 90.0  # [s] of an attempt, going out of view among it
 
@@ -138,7 +138,7 @@ class _Seen(Dreamitate):
     tracked: tuple[dream.StereoPose, ...] = ()
     reason = ""
 
-    def predict(self, observation) -> Prediction:  # type: ignore[no-untyped-def]
+    def predict(self, observation: Observation) -> Prediction:
         try:
             found = super().predict(observation)
         except NoPlanError as error:
