@@ -34,8 +34,8 @@ from kinema.control.messages import Mode
 from kinema.control.pacing import Pace
 from kinema.errors import NoPlanError
 from kinema.geometry import Pose, distance
+from kinema.perception import tool_mesh
 from kinema.perception.stereo_tool import View
-from kinema.perception.tool_mesh import load_tool
 from kinema.perception.tool_tracker import ModelTracker
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.checkpoint import Checkpoint
@@ -191,7 +191,7 @@ def placed(task: str, robot: str) -> Place:
     """The virtual cell, the arm holding the task's tool."""
     cell = cell_file.load(cell_file.VIRTUAL)
     left, right = (View(CAMERAS[camera].info(SIZE), CAMERAS[camera].T_mount_camera) for camera in SIDE_CAMERAS)
-    tool = load_tool(paths.root() / tool_files.FOLDER / TASKS[task] / "tool.yaml")
+    tool = tool_mesh.load_tool(paths.root() / tool_files.FOLDER / TASKS[task] / tool_mesh.FILE)
     arm = robots.arm(cell.check_robot(robot))
     return Place(tool, (left, right), arm, robots.GRIPPER, cell.control.limits)
 

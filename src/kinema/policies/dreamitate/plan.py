@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kinema.chunk import ActionChunk
 from kinema.clock import NS
@@ -150,7 +151,7 @@ def _ways(
         way = [task.T_base_tcp] * max(least - len(way), 0) + way
         back = [*reversed(_across(task.T_base_tcp, end, above, settings)[:-1]), task.T_base_tcp] if retreat else []
         whole = np.concatenate([_matrices([task.T_base_tcp, *way]), path[1:], _matrices(back)])
-        stamps = np.rint(np.arange(len(whole)) * settings.dt * NS).astype(np.int64)
+        stamps = _stamps(len(whole), settings.dt)
         deepest = min(lowest(pose @ T_tcp_tool, task.tool) for pose in (*way, *back))
         if deepest < low:
             said.append(
@@ -178,7 +179,12 @@ def _across(start: Pose, end: Pose, above: float, settings: Settings) -> list[Po
     return leg(start, via, settings.dt, settings.approach) + over(via, end, settings.dt, 0.0, settings.approach)
 
 
-def _outside(T_base_tcp: Array, stamps_ns: Array, limits: Limits) -> str:
+def _stamps(count: int, dt: float) -> NDArray[np.int64]:
+    """[ns] of poses `dt` [s] apart."""
+    return np.rint(np.arange(count) * dt * NS).astype(np.int64)
+
+
+def _outside(T_base_tcp: Array, stamps_ns: NDArray[np.int64], limits: Limits) -> str:
     """When the TCP first leaves the workspace, which the executor would change the path for; or ''."""
     low, high = np.array(limits.workspace)
     points = T_base_tcp[:, :3, 3]
@@ -206,7 +212,7 @@ def out_of_view(task: ArmTask, seen: Callable[[Pose], bool], settings: Settings 
             continue
         way = leg(here, _at_height(here, height + _CLEAR), settings.dt, settings.approach)
         whole = _matrices([here, *way])
-        stamps = np.rint(np.arange(len(whole)) * settings.dt * NS).astype(np.int64)
+        stamps = _stamps(len(whole), settings.dt)
         report = check_arm(whole, stamps, task.arm, task.limits, task.q, task.gripper)
         return _matrices([] if report.trouble or _outside(whole, stamps, task.limits) else way)
     return _matrices([])

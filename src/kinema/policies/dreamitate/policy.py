@@ -33,7 +33,6 @@ from kinema.errors import (
 from kinema.geometry import Array, Pose, distance
 from kinema.perception import tool_mesh
 from kinema.perception.stereo_tool import stereo_views
-from kinema.perception.tool_mesh import load_tool
 from kinema.perception.tool_tracker import ModelTracker, ToolTracker
 from kinema.policies import checkpoint, loading, pictures, sampling, text
 from kinema.policies.checkpoint import Checkpoint
@@ -300,7 +299,7 @@ def _place(folder: Path, facts: Checkpoint, tool: str, cell: str, robot: str) ->
     bundle = load_bundle(found.calibration_folder, serials)
     views = stereo_views(bundle, _placed(folder, facts.training), facts.image_size, facts.cameras)
     model = arm(found.check_robot(robot or next(iter(found.robots), "")))
-    return Place(load_tool(file), views, model, found.devices.gripper.model, found.control.limits)
+    return Place(tool_mesh.load_tool(file), views, model, found.devices.gripper.model, found.control.limits)
 
 
 def _serials(cell: cell_file.Cell) -> Mapping[str, str]:
