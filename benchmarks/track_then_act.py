@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from films import demonstrate, pictures
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -50,11 +51,8 @@ from kinema.policies.pictures import signal
 from kinema.policies.text import WordsConfig
 from kinema.policies.video_policy.config import LeanConfig
 from kinema.training.success import success_rate
-from kinema.virtual import noise, scenario, tool_files
+from kinema.virtual import scenario, tool_files
 from kinema.virtual.cameras import CAMERAS, TABLE_DATE
-from kinema.virtual.hand import Hand, Manner, Phase
-from kinema.virtual.handheld import HandheldWorld
-from kinema.virtual.renderer import CellRenderer
 from kinema.virtual.scenario import Scenario
 from kinema.workers import on_all_cores
 
@@ -97,23 +95,11 @@ class Row:
 
 def film(drawn: Scenario, frames: int) -> Film:
     """A person demonstrates; pictures evenly over that."""
-    world = HandheldWorld(drawn, seed=drawn.seed)
-    hand = Hand(world, drawn.seed, manner=Manner(out_of_view=True))
-    kept, poses, done = [], [], False
-    while hand.phase not in (Phase.END, Phase.RETURN):
-        world.step(*hand.goal())
-        if world.k == 250:
-            world.tare()
-        if hand.phase is Phase.DEMONSTRATE and world.k % _EVERY == 0:
-            kept.append(world.snapshot())
-            poses.append(world.T_base_tcp())
-        done = done or world.outcome().success
-    at = np.linspace(0, len(kept) - 1, 1 + frames).round().astype(int)
-    eyes = CellRenderer(world.model, SIZE, noise.load().camera, drawn.seed)
-    images = np.array([[eyes.render(name, kept[k], int(k)) for k in at] for name in SIDE_CAMERAS])
-    eyes.close()
-    dt = (len(kept) - 1) * _EVERY * world.period / frames
-    return Film(images, tuple(poses[k] for k in at), dt, hand.gave_up or ("" if done else "not done"))
+    shown = demonstrate(drawn, _EVERY, out_of_view=True)
+    last = len(shown.snapshots) - 1
+    at = np.linspace(0, last, 1 + frames).round().astype(int)
+    images = pictures(shown, at.tolist(), SIDE_CAMERAS, SIZE)
+    return Film(images, tuple(shown.T_base_tcp[k] for k in at), last * shown.dt / frames, shown.gave_up)
 
 
 class _Shown:

@@ -5,7 +5,7 @@ begins at the origin of the tool's own frame; what a policy learns from it is re
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from kinema.policies import checkpoint
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.uva import dynamics, policy
 from kinema.policies.uva.model import UvaModel
-from kinema.training.measures import action_errors
+from kinema.training.measures import path_errors
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,13 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     facts = checkpoint.read(folder)
     _check(folder, facts, data)
     model = policy.network(folder, arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    errors: list[dict[str, float]] = []
+    errors: list[Mapping[str, float]] = []
 
     def states() -> Iterator[Array32]:
         for episode in track(range(len(data)), "labelling", console=console()):
             state = _label(model, facts, data, episode)
             if arguments.compare:
-                errors.append(_errors(facts, state, data.state(episode)))
+                errors.append(path_errors(facts.action, state, data.state(episode)))
             yield state
 
     relabel(data, arguments.out, states(), f"read from images by {facts.kind} {facts.hash[:12]}")
@@ -78,11 +78,3 @@ def _label(model: UvaModel, facts: Checkpoint, data: ShardDataset, episode: int)
     images = data.window(episode, facts.cameras, range(data.frames(episode)))
     stacked = np.stack([images[camera] for camera in facts.cameras], axis=1)
     return dynamics.infer(model, facts.action, stacked, data.text(episode), seed=episode).astype(np.float32)
-
-
-def _errors(facts: Checkpoint, found: Array32, recorded: Array32) -> dict[str, float]:
-    """Of the chunks that follow each other in an episode."""
-    space = facts.action
-    begins = np.arange(0, len(found) - 1, space.horizon)
-    one, other = (space.normalise(space.relative(state, begins)) for state in (found, recorded))
-    return dict(action_errors(space, one, other))

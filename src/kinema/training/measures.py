@@ -27,3 +27,10 @@ def action_errors(space: ActionSpace, found: ArrayLike, wanted: ArrayLike) -> Ma
         "width_mm": 1e3 * float(np.abs(one[..., 9] - other[..., 9]).mean()),
         "force_N": float(np.abs(one[..., 10] - other[..., 10]).mean()),
     }
+
+
+def path_errors(space: ActionSpace, found: ArrayLike, wanted: ArrayLike) -> Mapping[str, float]:
+    """`action_errors` of the chunks that follow each other in an episode's states (n, 11), found and wanted."""
+    begins = np.arange(0, len(np.asarray(found)) - 1, space.horizon)
+    one, other = (space.normalise(space.relative(states, begins)) for states in (found, wanted))
+    return action_errors(space, one, other)
