@@ -172,7 +172,7 @@ def imagined(model: DreamitateModel, shot: Shot, seed: int, steps: int) -> tuple
     now = torch.from_numpy(np.stack([images[name][0] for name in SIDE_CAMERAS]))[None]
     goal = torch.from_numpy(np.stack([goals[name] for name in SIDE_CAMERAS]))[None]
     run, sight = running(model), model.see(now, (TEXT,), goal)
-    latents = sampler.draw(run, sight, model.clip_noise(1, sampling.generator(seed)), steps)
+    latents = model.draw(run, sight, model.clip_noise(1, sampling.generator(seed)), steps)
     left, right = sampler.decode(run, latents, now)[0].numpy()
     return list(left), list(right)
 

@@ -9,6 +9,7 @@ from typing import Self
 import pydantic
 
 from kinema.policies.codec import PatchesConfig
+from kinema.policies.sampling import SIGMA_MAX, SIGMA_MIN
 from kinema.policies.text import WordsConfig
 from kinema.policies.video_policy.config import LeanConfig, SvdConfig, VideoConfig
 
@@ -25,6 +26,7 @@ class DreamitateConfig(VideoConfig):
     opening   so many moments of an episode may begin a clip, the first ones; 0: any. In the paper a demonstration is a
               clip, which begins with the scene alone
     goal      a mask of each view says where the thing is to lie in the end (the paper's push-shape, section 4.5)
+    lowest    noise level of the sampler's last step, which takes away what is left there
     rounds    of imagining and acting in an episode; push-shape: 4
     latency   [s] to declare, by mode: `few:STEPS`, or `paper` with 30
     """
@@ -33,6 +35,7 @@ class DreamitateConfig(VideoConfig):
     stride: int = pydantic.Field(default=5, ge=1)
     opening: int = pydantic.Field(default=1, ge=0)
     goal: bool = False
+    lowest: float = pydantic.Field(default=SIGMA_MIN, gt=0, lt=SIGMA_MAX)
     rounds: int = pydantic.Field(default=1, ge=1, le=4)
     latency: dict[str, float] = pydantic.Field(default_factory=lambda: dict(_FULL_LATENCY), min_length=1)
 
@@ -58,6 +61,7 @@ class DreamitateConfig(VideoConfig):
             unet=LeanConfig(channels=(64, 128)),
             change=True,
             video_noise=(2.5, 1.6),  # what changes is a small part of the picture, and stands out of more noise
+            lowest=3.0,  # for the same reason: there the tool is clear, and what is left is specks
             stride=2,
             opening=3,
             latency=dict(_SMALL_LATENCY),

@@ -15,7 +15,7 @@ from kinema.errors import ConfigError
 from kinema.policies import sampling
 from kinema.policies.batch import Batch
 from kinema.policies.dreamitate.config import DreamitateConfig
-from kinema.policies.engines.graph import Part, Tensors, running
+from kinema.policies.engines.graph import Part, Run, Tensors, running
 from kinema.policies.pictures import signal
 from kinema.policies.video_policy import sampler
 from kinema.policies.video_policy.sampler import Sight
@@ -93,7 +93,11 @@ class DreamitateModel(VideoModel):
         """Images (b, cameras, frames, height, width, 3) uint8 of what is going to happen, in the first mode's steps."""
         run, sight = running(self), self.see(batch.now, batch.text, batch.goal)
         steps = sampler.steps_of(next(iter(self.latency)))
-        return sampler.decode(run, sampler.draw(run, sight, self.clip_noise(len(batch), generator), steps), batch.now)
+        return sampler.decode(run, self.draw(run, sight, self.clip_noise(len(batch), generator), steps), batch.now)
+
+    def draw(self, run: Run, sight: Sight, noise: Tensor, steps: int) -> Tensor:
+        """Latents of clips, from unit noise (b, clip, c, h, w) in so many steps; `run` runs its parts."""
+        return sampler.draw(run, sight, noise, steps, self.config.lowest)
 
     # ---- parts
 

@@ -175,7 +175,7 @@ class Dreamitate:
         sight = _see(run, present, read, goal)
         noise = self._model.clip_noise(1, sampling.generator(self._seed, self._videos))
         self._videos += 1
-        latents = sampler.draw(run, sight, noise, sampler.steps_of(self.mode))
+        latents = self._model.draw(run, sight, noise, sampler.steps_of(self.mode))
         if not latents.isfinite().all():
             raise NonFiniteChunkError(f"video {self._videos} of {NAME} holds numbers that are not finite")
         clip = sampler.decode(run, latents, present)[0]
@@ -242,7 +242,7 @@ def probe(facts: Checkpoint, model: DreamitateModel, mode: str, run: Run) -> dic
     device = next(model.parameters()).device
     now = pictures.fixed(model.cameras, model.image_size).to(device)[None]
     sight = _see(run, now, model.read((text.FIXED,)), (now[..., 0] > 127).to(now) if model.config.goal else None)
-    latents = sampler.draw(run, sight, model.clip_noise(1, sampling.generator(0)), sampler.steps_of(_mode(facts, mode)))
+    latents = model.draw(run, sight, model.clip_noise(1, sampling.generator(0)), sampler.steps_of(_mode(facts, mode)))
     (images,) = run("decode", latents, now.float())
     return {"video": images}
 

@@ -117,15 +117,16 @@ def finish(run: Run, config: VideoPolicyConfig, sight: Sight, noise: Noise) -> T
     return draw(run, sight, noise.video, config.finish_steps)
 
 
-def draw(run: Run, sight: Sight, noise: Tensor, steps: int) -> Tensor:
-    """Latents of the video alone, from unit noise (b, clip, c, h, w) in so many steps."""
+def draw(run: Run, sight: Sight, noise: Tensor, steps: int, lowest: float = sampling.SIGMA_MIN) -> Tensor:
+    """Latents of the video alone, from unit noise (b, clip, c, h, w) in so many steps, down to a noise level; the last
+    step takes away what is left there."""
 
     def denoise(video: Tensor, sigma: Tensor) -> Tensor:
         scaled, levels = sampling.scalings(sigma).into * video, sigma.expand(len(video)).contiguous()
         velocity = run("video", scaled, levels, sight.shown, sight.text)[0]
         return sampling.denoised(video, velocity, sigma)
 
-    return sampling.sample(denoise, noise, sampling.karras(steps).to(noise))
+    return sampling.sample(denoise, noise, sampling.karras(steps, lowest).to(noise))
 
 
 def decode(run: Run, latents: Tensor, now: Tensor) -> Tensor:
