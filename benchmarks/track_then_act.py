@@ -10,6 +10,10 @@ without the tool, the tracker, two views, the plan, the executor, impedance, phy
 the gates, beside those in which the tool is really in both views, and how far off they are from the simulator's truth.
 A demonstration that the person fails is not counted. `--picture FILE` shows the first task's first film as it was
 followed.
+
+`--imagined CHECKPOINT` lets a generator imagine after all. No video of its own has a truth, so `mm` and `degrees` then
+are from the way that the person went in the same scenario, at the same time from the beginning: the generator's error,
+the tracker's, and that there is more than one way to do a thing.
 """
 
 import argparse
@@ -38,10 +42,11 @@ from kinema.geometry import Pose, distance
 from kinema.perception import tool_mesh
 from kinema.perception.stereo_tool import View
 from kinema.perception.tool_tracker import ModelTracker
+from kinema.policies import checkpoint
 from kinema.policies.actions import WIDTH, ActionSpace
 from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.codec import PatchesConfig
-from kinema.policies.dreamitate import dream
+from kinema.policies.dreamitate import dream, policy
 from kinema.policies.dreamitate.config import DreamitateConfig
 from kinema.policies.dreamitate.dream import Place, held
 from kinema.policies.dreamitate.model import DreamitateModel
@@ -93,13 +98,14 @@ class Row:
     reason: str = ""
 
 
-def film(drawn: Scenario, frames: int) -> Film:
-    """A person demonstrates; pictures evenly over that."""
+def film(drawn: Scenario, frames: int, dt: float = 0.0) -> Film:
+    """A person demonstrates; pictures `dt` [s] apart, 0: evenly over that."""
     shown = demonstrate(drawn, _EVERY, out_of_view=True)
     last = len(shown.snapshots) - 1
-    at = np.linspace(0, last, 1 + frames).round().astype(int)
+    dt = dt or last * shown.dt / frames
+    at = np.minimum((np.arange(1 + frames) * dt / shown.dt).round().astype(int), last)
     images = pictures(shown, at.tolist(), SIDE_CAMERAS, SIZE)
-    return Film(images, tuple(shown.T_base_tcp[k] for k in at), last * shown.dt / frames, shown.gave_up)
+    return Film(images, tuple(shown.T_base_tcp[k] for k in at), dt, shown.gave_up)
 
 
 class _Shown:
@@ -135,7 +141,7 @@ class _Seen(Dreamitate):
         return found
 
 
-def policy(shown: Film, place: Place) -> _Seen:
+def remembering(shown: Film, place: Place) -> _Seen:
     """Dreamitate whose videos are all this film."""
     torch.manual_seed(0)
     config = DreamitateConfig(
@@ -182,18 +188,22 @@ def placed(task: str, robot: str) -> Place:
     return Place(tool, (left, right), arm, robots.GRIPPER, cell.control.limits)
 
 
-def attempt(task: str, name: str, seed: int, frames: int, robot: str) -> Row:
+def attempt(task: str, name: str, seed: int, frames: int, robot: str, imagined: Path | None) -> Row:
     """One scenario."""
     torch.set_num_threads(1)
-    drawn = scenario.draw(task, LISTS[name], seed)
-    shown = film(drawn, frames)
+    drawn, place = scenario.draw(task, LISTS[name], seed), placed(task, robot)
+    if imagined:
+        facts, model = checkpoint.read(imagined), policy.network(imagined)
+        shown = film(drawn, model.frames, model.stride * facts.action.dt)
+        acts, latency = _Seen(facts, model, place, seed=seed), next(iter(facts.latency.values()))
+    else:
+        shown = film(drawn, frames)
+        acts, latency = remembering(shown, place), LATENCY
     if shown.gave_up:
         return Row(task, False)
-    place = placed(task, robot)
-    acts = policy(shown, place)
     result = run_episode(
         task, LISTS[name], seed, robot, acts,
-        pace=Pace(Mode.STOP_AND_GO), latency=LATENCY, render=True, time_limit=TIME_LIMIT,
+        pace=Pace(Mode.STOP_AND_GO), latency=latency, render=True, time_limit=TIME_LIMIT,
     )  # fmt: skip
     off, turned, seen = [], [], 0
     for pose, found in zip(shown.poses[1:], acts.tracked, strict=False):
@@ -213,6 +223,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=FRAMES, help="of each view, default %(default)s")
     parser.add_argument("--robot", default=ROBOT)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--imagined", type=Path, metavar="CHECKPOINT", help="by this generator, not the person's film")
     parser.add_argument("--verbose", action="store_true", help="a line for each scenario")
     parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="show one film as it is followed, and nothing else"
@@ -224,7 +235,7 @@ def main() -> None:
         cv2.imwrite(str(asked.picture), shown[..., ::-1])
         return
     work = [
-        (task, asked.list, seed, asked.frames, asked.robot)
+        (task, asked.list, seed, asked.frames, asked.robot, asked.imagined)
         for seed in range(first, first + asked.scenarios)
         for task in asked.task
     ]
@@ -251,7 +262,8 @@ def main() -> None:
         )
     console = Console(width=120)
     console.print(table)
-    console.print(f"list {asked.list}, {asked.robot}, {asked.frames} frames of {SIZE[0]} x {SIZE[1]} px a view")
+    video = f"{asked.frames} frames of {SIZE[0]} x {SIZE[1]} px a view"
+    console.print(f"list {asked.list}, {asked.robot}, {f'imagined by {asked.imagined}' if asked.imagined else video}")
 
 
 if __name__ == "__main__":

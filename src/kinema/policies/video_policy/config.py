@@ -39,6 +39,7 @@ class LeanConfig:
     channels  of each level, each at half the size of the one before; a multiple of 8
     heads     of the attention; layers: how many blocks with attention
     label     width of the noise level's embedding
+    drawing   residual blocks of each finer level on the way up
     """
 
     kind: Literal["lean"] = "lean"
@@ -46,6 +47,7 @@ class LeanConfig:
     heads: int = 4
     layers: int = 2
     label: int = 96
+    drawing: int = 1
 
 
 @dataclass(frozen=True, slots=True)

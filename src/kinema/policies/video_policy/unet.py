@@ -117,6 +117,9 @@ class LeanUNet(nn.Module):
         )
         self.grow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in steps)
         self.up = nn.ModuleList(_Residual(2 * c, c, config.label) for c in channels[:-1])
+        self.draw = nn.ModuleList(
+            nn.ModuleList(_Residual(c, c, config.label) for _ in range(config.drawing - 1)) for c in channels[:-1]
+        )
         self.leave = nn.Sequential(
             nn.GroupNorm(8, channels[0]), nn.SiLU(), _zeroed(nn.Conv2d(channels[0], outputs, 3, padding=1))
         )
@@ -139,9 +142,11 @@ class LeanUNet(nn.Module):
         for block in self.bottom:
             x = block(x, vector)
         features = [x]
-        for grow, block, skip in reversed(list(zip(self.grow, self.up, skips, strict=True))):
+        for grow, block, skip, draw in reversed(list(zip(self.grow, self.up, skips, self.draw, strict=True))):
             x = functional.interpolate(grow(x), size=skip.shape[-2:])
             x = block(torch.cat([x, skip], dim=1), vector)
+            for further in cast(nn.ModuleList, draw):
+                x = further(x, vector)
             features.append(x)
         velocity = self.leave(x).unflatten(0, batch)
         return velocity, [feature.unflatten(0, batch) for feature in reversed(features)]
