@@ -24,9 +24,9 @@ def block_in(image: Image) -> Array:
 def off(image: Image) -> float:
     """How far the block's pixels in an image (height, width, 3) RGB are from the mark, on average [px of the window].
 
-    About 0 where all of it lies on the mark, and growing with every pixel that leaves it. As a mean over pixels it has a
+    About 0 where all of it lies on the mark, and growing with every pixel that leaves it. A mean over pixels has a
     block that is imagined in two places between them, and one that is imagined as a blur where its middle is; how a
-    block is turned it tells the less, the farther that is. Without a block: as far as a pixel can be.
+    block is turned it tells the less, the farther away that is. Without a block: as far as a pixel can be.
     """
     shares, distances = block_in(image), _distances(*image.shape[:2])
     return float((_TRACE * distances.max() + (shares * distances).sum()) / (_TRACE + shares.sum()))
