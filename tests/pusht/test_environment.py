@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,16 +17,7 @@ from kinema.pusht import block, client, plane, server
 from kinema.pusht.client import Look, PushT
 from kinema.pusht.demonstration import demonstrate, score
 
-here = pytest.mark.skipif(
-    not Path(os.environ.get("KINEMA_PUSHT_PYTHON") or paths.root() / ".venv-pusht/bin/python").exists(),
-    reason="gym-pusht's environment is not there; `make pusht` makes it",
-)
-
-
-@pytest.fixture(scope="module")
-def env():
-    with PushT() as made:
-        yield made
+here = pytest.mark.usefixtures("gym_pusht")
 
 
 @here
