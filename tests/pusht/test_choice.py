@@ -238,6 +238,7 @@ def test_of_equals_the_first_is_played_and_of_one_candidate_the_policys_own(fold
 # ---- as the command has it
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gym_pusht")
 def test_an_evaluation_in_which_uva_chooses(folders, tmp_path, capsys):
     words = ["pusht", "evaluate", str(folders["baseline"]), "--seeds", "1", "--results", str(tmp_path)]

