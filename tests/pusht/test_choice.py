@@ -255,19 +255,6 @@ def test_an_evaluation_in_which_uva_chooses(folders, tmp_path, capsys):
     assert " 16 steps of 3 by uva " in capsys.readouterr().out
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("gym_pusht")
-def test_random_moves_that_the_simulator_chooses_among_are_better_than_random_moves(folders, tmp_path):
-    words = ["pusht", "evaluate", "random", "--like", str(folders["baseline"]), "--seeds", "2"]
-    words += ["--executed", "8", "--results", str(tmp_path)]
-    assert cli.main(words) == 0
-    assert cli.main([*words, "--candidates", "8", "--choose-by", "simulator"]) == 0
-    (file,) = tmp_path.glob("random_*.jsonl")
-    rows = pusht_trials.read(file)
-    own, chosen = ([row.score for row in rows if bool(row.setting.choosing) is guided] for guided in (False, True))
-    assert len(own) == len(chosen) == 2 and np.mean(chosen) > np.mean(own) + 0.1
-
-
 @pytest.mark.usefixtures("gym_pusht")
 def test_chunks_that_end_before_what_is_imagined_are_refused(folders, tmp_path, capsys):
     words = ["pusht", "evaluate", str(folders["short"]), "--seeds", "1", "--results", str(tmp_path)]
