@@ -8,7 +8,7 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from kinema.chunk import Image, Observation, ObservationSpec, Prediction
+from kinema.chunk import ActionChunk, Image, Observation, ObservationSpec, Prediction
 from kinema.geometry import Array, Pose
 
 
@@ -199,4 +199,13 @@ class ImaginingPolicy(Policy, Protocol):
 
         Takes its time. Raises ObservationError for a prediction of before `reset`.
         """
+        ...
+
+
+@runtime_checkable
+class ProposingPolicy(Policy, Protocol):
+    """A policy that can answer a moment with several chunks at once."""
+
+    def propose(self, observation: Observation, count: int) -> tuple[ActionChunk, ...]:
+        """The chunks that `predict` would answer with, were it asked so often in turn."""
         ...

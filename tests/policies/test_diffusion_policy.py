@@ -154,6 +154,38 @@ def test_a_chunk_is_a_pure_function_of_observation_seed_and_count(folder):
     assert not np.array_equal(first.T_rel, second.T_rel) and not np.array_equal(first.T_rel, other.T_rel)
 
 
+def test_several_chunks_of_a_moment_are_those_that_it_would_predict_in_turn(folder):
+    torch.manual_seed(2)
+    observation = observed(moments(1))
+    in_turn, at_once = (registry.make(str(folder), seed=3) for _ in range(2))
+    chunks = [in_turn.predict(observation).chunk for _ in range(6)]
+    several = (*at_once.propose(observation, 4), *at_once.propose(observation, 2))
+    assert [chunk.id for chunk in several] == [1, 2, 3, 4, 5, 6]
+    for one, other in zip(several, chunks, strict=True):
+        check_chunk(one)
+        np.testing.assert_allclose(one.T_rel, other.T_rel, atol=1e-5)
+        np.testing.assert_allclose(one.force, other.force, atol=1e-4)
+    assert not np.allclose(several[0].T_rel, several[1].T_rel, atol=1e-3)
+    (alone,) = registry.make(str(folder), seed=3).propose(observation, 1)
+    np.testing.assert_array_equal(alone.T_rel, chunks[0].T_rel)
+
+
+def test_each_of_several_chunks_continues_what_is_committed(folder):
+    torch.manual_seed(3)
+    observation = observed(moments(1))
+    policy = registry.make(str(folder))
+    playing = policy.predict(observation).chunk
+    committed = committed_steps(playing, 2, policy.spec.committed_prefix)
+    later = dataclasses.replace(
+        observation,
+        stamp_ns=observation.stamp_ns + to_ns(0.3),
+        T_base_tcp=(playing.target(2),),
+        committed=committed,
+    )
+    for chunk in policy.propose(later, 3):
+        assert max(max(distance(chunk.target(i), playing.target(3 + i))) for i in range(2)) < 1e-4
+
+
 def test_it_asks_for_no_more_than_images_words_and_the_tools_state(folder):
     spec = registry.make(str(folder)).spec
     assert (spec.cameras, spec.image_size, spec.text) == (CAMERAS, SIZE, True)

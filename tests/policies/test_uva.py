@@ -405,6 +405,16 @@ def test_a_video_beside_it_changes_no_chunk(folder):
     np.testing.assert_array_equal(chunks[0].T_rel, chunks[1].T_rel)
 
 
+def test_several_chunks_of_a_moment_are_those_that_it_would_predict_in_turn(folder):
+    observation = observed(moments(1))
+    in_turn = registry.make(str(folder), seed=3)
+    chunks = [in_turn.predict(observation).chunk for _ in range(3)]
+    several = registry.make(str(folder), seed=3).propose(observation, 3)
+    assert [chunk.id for chunk in several] == [1, 2, 3]
+    for one, other in zip(several, chunks, strict=True):
+        np.testing.assert_array_equal(one.T_rel, other.T_rel)
+
+
 def test_it_asks_for_a_history_and_nothing_that_only_a_simulator_knows(folder):
     spec = registry.make(str(folder)).spec
     assert (spec.cameras, spec.image_size, spec.text) == (CAMERAS, SIZE, True)

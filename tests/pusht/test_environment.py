@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,20 +13,11 @@ from kinema.apps.pusht_demonstrations import played
 from kinema.episodes import shards
 from kinema.errors import BenchmarkError
 from kinema.policies import checkpoint
-from kinema.pusht import block, client, plane
+from kinema.pusht import block, client, plane, server
 from kinema.pusht.client import Look, PushT
 from kinema.pusht.demonstration import demonstrate, score
 
-here = pytest.mark.skipif(
-    not Path(os.environ.get("KINEMA_PUSHT_PYTHON") or paths.root() / ".venv-pusht/bin/python").exists(),
-    reason="gym-pusht's environment is not there; `make pusht` makes it",
-)
-
-
-@pytest.fixture(scope="module")
-def env():
-    with PushT() as made:
-        yield made
+here = pytest.mark.usefixtures("gym_pusht")
 
 
 @here
@@ -93,6 +83,53 @@ def test_a_push_tried_out_beside_is_what_then_happens(env):
     assert np.linalg.norm(tried[0, -1, :2] - tried[0, 0, :2]) > 5.0  # it does push
     np.testing.assert_allclose(moment.block[:2], tried[0, -1, :2], atol=1.0)
     np.testing.assert_allclose(moment.block[2], tried[0, -1, 2], atol=0.02)
+
+
+def shoved(rng: np.random.Generator, moment: client.Moment, steps: int) -> np.ndarray:
+    """Targets on a straight way from the agent to somewhere about the block, and beyond."""
+    end = moment.block[:2] + rng.normal(0, 60, 2)
+    return moment.agent + np.linspace(0.1, 1.5, steps)[:, None] * (end - moment.agent)
+
+
+@here
+def test_steps_on_trial_lead_to_the_very_moment_that_the_same_steps_then_do_and_change_nothing(env):
+    rng, moved = np.random.default_rng(0), 0
+    moment = env.reset(7)
+    for _ in range(12):
+        before, targets = moment, shoved(rng, moment, 8)
+        env.tried(shoved(rng, moment, 8))
+        tried = env.tried(targets)
+        for target in targets:
+            moment = env.step(target)
+        for name in ("agent", "velocity", "block", "image"):
+            np.testing.assert_array_equal(getattr(tried, name), getattr(moment, name))
+        assert tried.coverage == pytest.approx(moment.coverage, abs=1e-9)
+        moved += np.abs(moment.block - before.block).max() > 5.0
+    assert moved >= 6, "the block is pushed about, so contacts count"
+    np.testing.assert_array_equal(env.tried(np.zeros((0, 2))).image, moment.image)
+
+
+@here
+def test_steps_on_trial_end_with_the_episode(env):
+    moment, away = env.reset(100_000), np.array([500.0, 500.0])
+    for _ in range(290):
+        moment = env.step(away)
+    assert not env.tried(np.tile(away, (9, 1))).over
+    assert env.tried(np.tile(away, (40, 1))).over
+    for _ in range(10):
+        moment = env.step(away)
+    assert moment.over
+    with pytest.raises(BenchmarkError, match="reset first"):
+        env.tried(away[None])
+
+
+@here
+def test_a_trial_that_fails_is_said_and_the_process_goes_on():
+    with PushT() as env:
+        env.reset(0)
+        with pytest.raises(BenchmarkError, match="PushT: ValueError: buffer is smaller"):
+            env._ask(server.TRY_RECORD.pack(server.TRY, 5), server.MOMENT)
+        assert not env.tried(np.full((1, 2), 100.0)).over
 
 
 @here

@@ -21,6 +21,26 @@ LOOKS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Choosing:
+    """Who chooses among how many chunks of a policy.
+
+    by          as `kinema.apps.pusht_choice` has it
+    candidates  at every moment
+    checkpoint, inference  of who chooses, as in `kinema.apps.trials.Setting`
+    """
+
+    by: str
+    candidates: int
+    checkpoint: str = ""
+    inference: str = ""
+
+    @property
+    def label(self) -> str:
+        words = (f"of {self.candidates} by", self.by, self.checkpoint[:8], self.inference)
+        return " ".join(word for word in words if word)
+
+
+@dataclass(frozen=True, slots=True)
 class PushTSetting:
     """Everything that decides how a policy acts.
 
@@ -28,6 +48,7 @@ class PushTSetting:
     executed  steps between one observation and the next; there is no latency: the environment waits
     look      key of LOOKS
     version   of gym-pusht
+    choosing  who chooses among several chunks of the policy; None: there is one
     """
 
     policy: str
@@ -36,10 +57,12 @@ class PushTSetting:
     executed: int
     look: str
     version: str
+    choosing: Choosing | None = None
 
     @property
     def label(self) -> str:
-        words = (self.policy, self.checkpoint[:8], self.inference, f"{self.executed} steps" if self.executed else "")
+        words = [self.policy, self.checkpoint[:8], self.inference, f"{self.executed} steps" if self.executed else ""]
+        words += [self.choosing.label] if self.choosing else []
         return " ".join(word for word in words if word)
 
 

@@ -2,14 +2,14 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kinema.chunk import Image, Observation, ObservationSpec, Prediction
+from kinema.chunk import ActionChunk, Image, Observation, ObservationSpec, Prediction
 from kinema.errors import ObservationError
 from kinema.policies import action_unet, pictures, sampling, tool_state
 from kinema.policies.checkpoint import Checkpoint
@@ -58,9 +58,22 @@ class Learned(ABC, Generic[Told]):
         chunk = self.checkpoint.action.chunk(values[0].cpu().numpy(), observation, id, self.name)
         return Prediction(chunk, timing={"read": read, **timed.seconds})
 
+    @torch.no_grad()
+    def propose(self, observation: Observation, count: int) -> tuple[ActionChunk, ...]:
+        """Several chunks of one moment, those that `predict` would answer with in turn; raises as it does."""
+        ids = range(self._chunks + 1, self._chunks + count + 1)
+        values = self._several(self._run, observation, ids).cpu().numpy()
+        self._chunks += count
+        space = self.checkpoint.action
+        return tuple(space.chunk(rows, observation, id, self.name) for id, rows in zip(ids, values, strict=True))
+
     @abstractmethod
     def _act(self, run: Run, observation: Observation, id: int) -> Tensor:
         """The values (1, horizon, 11) of chunk `id`."""
+
+    def _several(self, run: Run, observation: Observation, ids: Sequence[int]) -> Tensor:
+        """The values (n, horizon, 11) of chunks `ids` of one moment; one after the other, where nothing is gained."""
+        return torch.cat([self._act(run, observation, id) for id in ids])
 
     def _read(self, text: str) -> Told:
         """Once, for as long as it stays the same."""

@@ -121,12 +121,20 @@ class PushT:
 
     def step(self, target: Array) -> Moment:
         """A tenth of a second in which the agent is drawn to a target (2,) [px]."""
-        if not self._running:
-            raise BenchmarkError("PushT: the episode is over, or none has begun; reset first")
+        self._check_running()
         x, y = (float(value) for value in target)
         moment = _moment(self._ask(server.STEP_RECORD.pack(server.STEP, x, y), server.MOMENT))
         self._running = not moment.over
         return moment
+
+    def tried(self, targets: Array) -> Moment:
+        """The moment that steps to targets (n, 2) [px] would lead to, or that at which they end the episode.
+
+        The very one, but for coverage's last digits; the episode stays where it is.
+        """
+        self._check_running()
+        rows = np.ascontiguousarray(targets, np.float64).reshape(-1, 2)
+        return _moment(self._ask(server.TRY_RECORD.pack(server.TRY, len(rows)) + rows.tobytes(), server.MOMENT))
 
     def pushed(self, block: Array, pushes: Array, looks: int, between: int) -> Array:
         """What would come of pushes: poses (n, looks, 3) of the block, on a world beside, whose state is set.
@@ -143,6 +151,10 @@ class PushT:
             answer = self._ask(head + some.tobytes(), server.PUSHED)
             found.append(np.frombuffer(answer, np.float64, offset=server.PUSHED_RECORD.size).reshape(-1, looks, 3))
         return np.concatenate(found)
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise BenchmarkError("PushT: the episode is over, or none has begun; reset first")
 
     def _ask(self, record: bytes, kind: int) -> bytes:
         try:

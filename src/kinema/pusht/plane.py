@@ -9,6 +9,7 @@ show where it is. So the next states of a recorded episode are the very actions 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kinema.chunk import ActionChunk
 from kinema.geometry import Array, Pose
 
 PIXEL = 0.001  # [m]
@@ -45,3 +46,8 @@ def target(T_base_tcp: Pose) -> Array:
     """The target (2,) [px] that a pose means, within the action space."""
     x, y, _ = T_base_tcp.position
     return np.clip([_MIDDLE + (x - _FRONT) / PIXEL, _MIDDLE - y / PIXEL], *ENDS)
+
+
+def targets(chunk: ActionChunk) -> Array:
+    """The targets (n, 2) [px] that a chunk's steps mean."""
+    return np.array([target(chunk.target(i)) for i in range(len(chunk))])

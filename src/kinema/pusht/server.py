@@ -1,4 +1,4 @@
-"""gym-pusht in a process of its own: resets, steps and trial pushes as records on a socket.
+"""gym-pusht in a process of its own: resets, steps, steps on trial and trial pushes as records on a socket.
 
 Neither gymnasium nor pygame nor pymunk is among Kinema's own packages, so this file is run by the interpreter of
 `.venv-pusht`: it imports nothing of Kinema.
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-READY, FAILED, RESET, STEP, PUSH, MOMENT, PUSHED = range(7)  # the first byte of a record
+READY, FAILED, RESET, STEP, PUSH, MOMENT, PUSHED, TRY = range(8)  # the first byte of a record
 
 SIZE = 96  # [px] of the images, height and width
 STEPS = 300  # that an episode has at most, as gym-pusht registers it
@@ -30,6 +30,9 @@ WORDS = struct.Struct("<Bx254s")  # READY: versions; FAILED: why
 # the seed, colour of background and goal (RGB), how many objects lie about
 RESET_RECORD = struct.Struct("<BxxxQ3B3BBx")
 STEP_RECORD = struct.Struct("<B7xdd")  # target of the agent x, y
+
+# Steps on trial: `count` float64 rows (2) follow, targets x y, one a step. The answer is the moment that they lead to.
+TRY_RECORD = struct.Struct("<BxxxI")
 
 # over, coverage [-], agent x y, its velocity [px/s] x y, block x y angle; the image follows: (SIZE, SIZE, 3) uint8 RGB
 MOMENT_RECORD = struct.Struct("<BB6xd2d2d3d")
@@ -42,6 +45,7 @@ PUSHED_RECORD = struct.Struct("<BxHHxx")  # count, looks; then (count, looks, 3)
 LARGEST = 200_000  # [bytes] of a record
 
 WHITE, GREEN = (255, 255, 255), (144, 238, 144)  # as gym-pusht paints background and goal
+_PICTURE = "pixels_agent_pos"  # the observation that has an image
 _OBJECTS = ((196, 64, 64), (208, 168, 48), (120, 80, 168), (72, 152, 152))  # colours of what lies about
 
 
@@ -68,7 +72,7 @@ class Server:
                     _repaint(screen, self.ground, self.goal, self.objects, self.scene)
                 return screen
 
-        arguments = {"obs_type": "pixels_agent_pos", "observation_width": SIZE, "observation_height": SIZE}
+        arguments = {"obs_type": _PICTURE, "observation_width": SIZE, "observation_height": SIZE}
         self._inner = Disturbed(**arguments)
         self._env = gymnasium.wrappers.TimeLimit(self._inner, STEPS)
         self._beside = PushTEnv()
@@ -94,6 +98,38 @@ class Server:
         told = MOMENT_RECORD.pack(MOMENT, over, self._inner._get_coverage(), *numbers)
         return told + np.ascontiguousarray(observation["pixels"], np.uint8).tobytes()
 
+    def attempt(self, record: bytes) -> bytes:
+        """The moment that targets would lead to from the present one, which stays.
+
+        It is a copy of the process that goes on: what contacts have been through counts, too, and neither pymunk's own
+        copy of a world has that right, nor a world beside whose state is set.
+        """
+        found, told = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                with os.fdopen(told, "wb") as stream:
+                    stream.write(_answered(self._attempted, record))
+            finally:
+                os._exit(0)  # whatever comes: there is but one server
+        os.close(told)
+        with os.fdopen(found, "rb") as stream:
+            answer = stream.read()
+        os.waitpid(child, 0)
+        return answer or words(FAILED, "a trial ended without an answer")
+
+    def _attempted(self, record: bytes) -> bytes:
+        _, count = TRY_RECORD.unpack_from(record)
+        targets, over = np.frombuffer(record, np.float64, 2 * count, TRY_RECORD.size).reshape(count, 2), False
+        self._inner.obs_type = "state"  # nobody looks on the way
+        for target in targets:
+            *_, terminated, truncated, _ = self._env.step(target)
+            over = terminated or truncated
+            if over:
+                break
+        self._inner.obs_type = _PICTURE
+        return self._moment(self._inner.get_obs(), over)
+
     def push(self, record: bytes) -> bytes:
         _, count, looks, between, *block = PUSH_RECORD.unpack_from(record)
         rows = np.frombuffer(record, np.float64, 4 * count, PUSH_RECORD.size).reshape(count, 4)
@@ -116,6 +152,15 @@ class Server:
                 env.space.step(dt)
             poses.append((*env.block.position, env.block.angle))
         return poses
+
+
+def _answered(act: Any, *arguments: Any) -> bytes:
+    """What comes of it, or what went wrong."""
+    try:
+        answer: bytes = act(*arguments)
+    except Exception as error:
+        return words(FAILED, f"{type(error).__name__}: {error}")
+    return answer
 
 
 def _repaint(screen: Any, ground: tuple, goal: tuple, objects: int, scene: int) -> None:
@@ -146,13 +191,9 @@ def main(arguments: list) -> int:
     except Exception as error:  # whatever keeps it from starting is told to whoever started it
         channel.send(words(FAILED, f"{type(error).__name__}: {error}"))
         return 1
-    answers = {RESET: server.reset, STEP: server.step, PUSH: server.push}
+    answers = {RESET: server.reset, STEP: server.step, TRY: server.attempt, PUSH: server.push}
     while record := channel.recv(LARGEST):
-        try:
-            answer = answers[record[0]](record)
-        except Exception as error:
-            answer = words(FAILED, f"{type(error).__name__}: {error}")
-        channel.send(answer)
+        channel.send(_answered(lambda some: answers[some[0]](some), record))
     return 0
 
 

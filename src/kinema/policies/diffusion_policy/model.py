@@ -142,10 +142,12 @@ def sample(
 ) -> Tensor:
     """Actions (b, horizon, 11) through the network's parts; the first `prefix` (b,) of them stay as they are `given`.
 
-    now    (b, cameras, height, width, 3) uint8; told: the texts, read; state (b, 10) of the tool
+    now    (b, cameras, height, width, 3) uint8; told: the texts, read; state (b, 10) of the tool; or one of each, of
+           which b chunks are drawn
     noise  (b, horizon, 11) of unit variance
     """
     (condition,) = run("see", now.float(), told, state)
+    condition = condition.expand(len(noise), -1)
     sigmas = sampling.karras(config.steps, high=config.sigma).to(noise)
     return action_unet.sample_actions(_answer(run, condition), noise, sigmas, given, prefix)
 

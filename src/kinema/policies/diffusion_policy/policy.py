@@ -1,5 +1,6 @@
 """The baseline behind the policy seam: looks at three images and a text, and samples the next chunk."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,9 +27,14 @@ class DiffusionPolicy(Learned[Tensor]):
         super().__init__(facts, model, MODE, seed, run)
 
     def _act(self, run: Run, observation: Observation, id: int) -> Tensor:
-        now, told = self._now(observation), self._read(observation.text)
-        noise = _noise(self.checkpoint.action.horizon, self._generator(id), self._device)
-        given, prefix = self._committed(observation, noise)
+        return self._several(run, observation, (id,))
+
+    def _several(self, run: Run, observation: Observation, ids: Sequence[int]) -> Tensor:
+        """In one pass: what is seen is the same."""
+        now, told, horizon = self._now(observation), self._read(observation.text), self.checkpoint.action.horizon
+        noise = torch.cat([_noise(horizon, self._generator(id), self._device) for id in ids])
+        given, prefix = self._committed(observation, noise[:1])
+        given, prefix = given.expand_as(noise), prefix.expand(len(noise))
         return sample(run, self._model.config, now[None], told, self._state(observation), noise, given, prefix)
 
 
