@@ -7,7 +7,6 @@ which it is tracked are made by `kinema.virtual.tool_files`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kinema import robots
 from kinema.errors import ConfigError
 from kinema.virtual.objects import Rgb, Shape
 
@@ -16,6 +15,8 @@ WIDTH = 0.022  # [m] between the fingers that hold a shaft
 _WOOD: Rgb = (0.78, 0.58, 0.34)
 _BLACK: Rgb = (0.12, 0.12, 0.13)
 _STEEL: Rgb = (0.70, 0.71, 0.74)
+_RED: Rgb = (0.75, 0.16, 0.14)
+_YELLOW: Rgb = (0.93, 0.76, 0.12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Held:
     tracked  of these ("Dreamitate", appendix D: what neither a hand nor particles hide)
     mass     [kg]
     width    [m] of the part that works, across (x); depth: [m] how far it reaches beyond the TCP; thick: [m] along y
+    firm     hard, and it holds well: its own contacts decide
     """
 
     name: str
@@ -33,6 +35,7 @@ class Held:
     width: float
     depth: float
     thick: float
+    firm: bool = False
 
 
 def _shaft(length: float, colour: Rgb) -> Shape:
@@ -72,13 +75,20 @@ def _scoop() -> Held:
                 2 * wide, low, 2 * deep)  # fmt: skip
 
 
-def _gripper() -> Held:
-    """The gripper itself, its jaw half open: what turns objects."""
-    gripper = robots.GRIPPER
-    return Held("gripper", {}, (), 0.0, gripper.stroke, gripper.tip, 2 * gripper.pad[1])
+def _fork() -> Held:
+    """Two round prongs that come down on both sides of a thing. A flag beside one of them tells a half turn."""
+    reach, thick, start, end = 0.040, 0.012, 0.032, 0.120
+    bridge = Shape("box", (reach + thick / 2, 0.010, 0.007), (0.0, 0.0, start - 0.007), colour=_RED)
+    flag = Shape("box", (0.010, 0.004, 0.026), (reach + thick / 2 + 0.010, 0.0, start + 0.012), colour=_YELLOW)
+    prongs = tuple(
+        Shape("capsule", (thick / 2, (end - start - thick) / 2), (s * reach, 0.0, (start + end) / 2), colour=_STEEL)
+        for s in (-1, 1)
+    )
+    parts = {"handle": (_shaft(start - 0.014, _STEEL),), "bridge": (bridge, flag), "prongs": prongs}
+    return Held("fork", parts, ("bridge",), 0.05, 2 * reach + thick, end, thick, firm=True)
 
 
-TOOLS: dict[str, Held] = {row.name: row for row in (_gripper(), _brush(), _pusher(), _scoop())}
+TOOLS: dict[str, Held] = {row.name: row for row in (_brush(), _pusher(), _scoop(), _fork())}
 
 
 def tool(name: str) -> Held:

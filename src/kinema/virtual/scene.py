@@ -340,6 +340,8 @@ def _held(root: ET.Element, flange: ET.Element, held: Held, weightless: bool) ->
     density = held.mass / sum(shape.volume for shape in shapes)
     for i, shape in enumerate(shapes):
         solid = {"density": _text(density), "friction": _FRICTION, "condim": "4"} | _ROBOT
+        if held.firm:
+            solid |= _FIRM
         _shape(root, tool, shape, f"tool_{i}", {}, **solid)
 
 
