@@ -25,7 +25,7 @@ class Held:
     tracked  of these ("Dreamitate", appendix D: what neither a hand nor particles hide)
     mass     [kg]
     width    [m] of the part that works, across (x); depth: [m] how far it reaches beyond the TCP; thick: [m] along y
-    firm     hard, and it holds well: its own contacts decide
+    sleeved  in the rubber of the fingers' pads
     """
 
     name: str
@@ -35,7 +35,7 @@ class Held:
     width: float
     depth: float
     thick: float
-    firm: bool = False
+    sleeved: bool = False
 
 
 def _shaft(length: float, colour: Rgb) -> Shape:
@@ -85,7 +85,7 @@ def _fork() -> Held:
         for s in (-1, 1)
     )
     parts = {"handle": (_shaft(start - 0.014, _STEEL),), "bridge": (bridge, flag), "prongs": prongs}
-    return Held("fork", parts, ("bridge",), 0.05, 2 * reach + thick, end, thick, firm=True)
+    return Held("fork", parts, ("bridge",), 0.05, 2 * reach + thick, end, thick, sleeved=True)
 
 
 TOOLS: dict[str, Held] = {row.name: row for row in (_brush(), _pusher(), _scoop(), _fork())}

@@ -18,7 +18,6 @@ FLAT = math.cos(math.radians(20))  # of what the thing may have tilted
 _LET_GO = 5  # judgements without contact (20 ms each) that end a touch: fingers may chatter
 _BY = math.radians(45)  # that the expert turns; "up to 45 degrees" in the paper
 _DONE = math.radians(30)
-_EASED = math.radians(5)  # by which the fork turns back before it rises
 _OFF = 0.005  # [m] of the prongs above the table
 _ROOM = 0.006  # [m] beside the thing, on each side, for a prong that comes down
 _OVER = 0.015  # [m] above the thing from where they come straight down
@@ -82,22 +81,30 @@ def _turned(tool: Pose, angle: float) -> Pose:
 class RotateObject:
     """Bring the fork down around it, turn it about the vertical, back a little, rise.
 
-    The fork comes down askew, so that its prongs almost touch the thing's sides: then it meets them far from the middle,
-    and has little to turn before it does.
+    The fork comes down askew, so that its prongs almost touch the thing's sides: then it has little to turn before it
+    meets them, and does so far from the middle. Afterwards it goes back at once, and as far: a prong that brushes the
+    thing anew begins another touch.
     """
 
     def __init__(self, tcp: Pose, truth: Truth, rest: Pose, style: Style, rng: np.random.Generator, attempt: int):
         self._start, self._target = tcp, str(truth.facts["target"])
-        tool, thing, pose = truth.facts["tool"], truth.facts["bodies"][self._target], truth.poses[self._target]
+        tool, thing = truth.facts["tool"], truth.facts["bodies"][self._target]
         self._depth, prong = tool["depth"], tool["thick"] / 2
         self._sway = rng.normal(0.0, 1.0, 3) * style.waypoint_spread
         self._aim = aside(style, rng)
-        across = min(thing["grasps"], key=lambda grasp: grasp["width"])
-        askew = math.acos(min((across["width"] / 2 + prong + _ROOM) / (tool["width"] / 2 - prong), 1.0))
-        at = np.array([*pose.apply(across["position"])[:2], self._depth + _OFF])
-        self._heading, self._play, self._most = yaw_of(pose), 0.0, math.pi / 2 - askew
-        ways = [top_down(at, self._heading + across["yaw"] + askew + flip) for flip in (0.0, math.pi)]
+        self._across = min(thing["grasps"], key=lambda grasp: grasp["width"])
+        askew = math.acos(min((self._across["width"] / 2 + prong + _ROOM) / (tool["width"] / 2 - prong), 1.0))
+        self._heading, self._play, self._most = yaw_of(truth.poses[self._target]), 0.0, math.pi / 2 - askew
+        self._askew = self._across["yaw"] + askew
+        ways = [self._astride(truth), _turned(self._astride(truth), math.pi)]
         self._down = min(ways, key=lambda way: max(distance(end, rest)[1] for end in (way, _turned(way, _BY))))
+        self._askew += math.pi * (self._down is ways[1])
+
+    def _astride(self, truth: Truth) -> Pose:
+        """The fork around the thing as it now lies, touching nothing."""
+        pose = truth.poses[self._target]
+        at = np.array([*pose.apply(self._across["position"])[:2], self._depth + _OFF])
+        return top_down(at, yaw_of(pose) + self._askew)
 
     def _goal(self, truth: Truth) -> Pose:
         """As far as the thing is to turn, and as the fork is seen to turn before it meets it."""
@@ -108,19 +115,18 @@ class RotateObject:
         return _turned(self._down, _BY + self._play)
 
     def stages(self, truth: Truth) -> tuple[Stage, ...]:
-        width, down, goal = held.WIDTH, self._down, self._goal(truth)
+        width, down, eased = held.WIDTH, self._down, self._astride(truth)
         tops = {name: Box.of(name, truth).top for name in truth.facts["bodies"]}
         fly, over = self._depth + max(tops.values()) + MARGIN, self._depth + tops[self._target] + _OVER
         rise = at_height(self._start, max(fly, float(self._start.position[2])), self._sway)
-        eased = _turned(goal, -_EASED)
         return (
             Stage("rise", rise, width, Until.PASSED),
             Stage("above", at_height(down, fly) @ self._aim[0], width, Until.REACHED),
             Stage("near", at_height(down, over + NEAR) @ self._aim[1], width, Until.PASSED, pace=0.5),
             Stage("over", at_height(down, over), width, Until.REACHED, pace=0.5),
             Stage("descend", down, width, Until.ARRIVED, pace=0.5),
-            Stage("rotate", goal, width, Until.ARRIVED, pace=0.5),
-            Stage("ease", eased, width, Until.REACHED, pace=0.5),
+            Stage("rotate", self._goal(truth), width, Until.PASSED, pace=0.5),
+            Stage("ease", eased, width, Until.REACHED),
             Stage("retreat", at_height(eased, fly), width, Until.ARRIVED),
             Stage("rest", at_height(eased, fly), width, Until.NEVER),
         )
