@@ -15,8 +15,6 @@ WIDTH = 0.022  # [m] between the fingers that hold a shaft
 _WOOD: Rgb = (0.78, 0.58, 0.34)
 _BLACK: Rgb = (0.12, 0.12, 0.13)
 _STEEL: Rgb = (0.70, 0.71, 0.74)
-_RED: Rgb = (0.75, 0.16, 0.14)
-_YELLOW: Rgb = (0.93, 0.76, 0.12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +74,13 @@ def _scoop() -> Held:
 
 
 def _fork() -> Held:
-    """Two round prongs that come down on both sides of a thing. A flag beside one of them tells a half turn."""
+    """Two prongs that come down on both sides of a thing. A flag beside one of them tells a half turn.
+
+    Black and steel as the gripper: a tracker that goes by colours takes no thing that has been moved for it.
+    """
     reach, thick, start, end = 0.040, 0.012, 0.032, 0.120
-    bridge = Shape("box", (reach + thick / 2, 0.010, 0.007), (0.0, 0.0, start - 0.007), colour=_RED)
-    flag = Shape("box", (0.010, 0.004, 0.026), (reach + thick / 2 + 0.010, 0.0, start + 0.012), colour=_YELLOW)
+    bridge = Shape("box", (reach + thick / 2, 0.010, 0.007), (0.0, 0.0, start - 0.007), colour=_BLACK)
+    flag = Shape("box", (0.010, 0.004, 0.026), (reach + thick / 2 + 0.010, 0.0, start + 0.012), colour=_BLACK)
     prongs = tuple(
         Shape("capsule", (thick / 2, (end - start - thick) / 2), (s * reach, 0.0, (start + end) / 2), colour=_STEEL)
         for s in (-1, 1)
