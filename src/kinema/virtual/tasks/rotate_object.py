@@ -15,7 +15,7 @@ from kinema.virtual.scripting import MARGIN, NEAR, UP, Box, Stage, Style, Until,
 
 TURNED = math.radians(25)  # at least
 FLAT = math.cos(math.radians(20))  # of what the thing may have tilted
-_LET_GO = 5  # judgements without contact (20 ms each) that end a touch: fingers may chatter
+_LET_GO = 5  # judgements without contact (20 ms each) that end a touch: prongs may chatter
 _BY = math.radians(45)  # that the expert turns; "up to 45 degrees" in the paper
 _DONE = math.radians(30)
 _OFF = 0.005  # [m] of the prongs above the table
