@@ -115,7 +115,8 @@ class RotateObject:
         return _turned(self._down, _BY + self._play)
 
     def stages(self, truth: Truth) -> tuple[Stage, ...]:
-        width, down, eased = held.WIDTH, self._down, self._astride(truth)
+        width, down = held.WIDTH, self._down
+        eased = Pose(down.position, self._astride(truth).rotation)
         tops = {name: Box.of(name, truth).top for name in truth.facts["bodies"]}
         fly, over = self._depth + max(tops.values()) + MARGIN, self._depth + tops[self._target] + _OVER
         rise = at_height(self._start, max(fly, float(self._start.position[2])), self._sway)
