@@ -61,7 +61,7 @@ from kinema.virtual.cameras import CAMERAS, TABLE_DATE
 from kinema.virtual.scenario import Scenario
 from kinema.workers import on_all_cores
 
-TASKS = {"rotate_object": "gripper", "sweep": "brush", "scoop": "scoop"}  # and their tools
+TASKS = {"rotate_object": "fork", "sweep": "brush", "scoop": "scoop"}  # and their tools
 SIZE = (256, 192)  # [px] of the pictures
 FRAMES = 32
 LATENCY = 5.0  # [s] from looking to the plan, declared

@@ -11,6 +11,7 @@ CASES = (
     ("upright_object", "train", "virtual_xarm7"),
     ("stack_cups", "unseen_background", "virtual_ur5e"),
     ("rotate_object", "unseen_objects", "virtual_xarm7"),
+    ("rotate_object", "train", "virtual_ur5e"),
     ("sweep", "train", "virtual_ur5e"),
     ("push_shape", "unseen_objects", "virtual_ur5e"),
     ("scoop", "train", "virtual_ur5e"),

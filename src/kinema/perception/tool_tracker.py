@@ -35,7 +35,7 @@ _OTHER = math.radians(30.0)  # and two poses turned by more than this are two
 _SAME = math.radians(10.0)  # turned by less, they are one after a fit
 _MERGED = 0.15  # of the largest region's size: a smaller one is no part of the tool
 _AGAIN = 0.8  # below this score the tool is looked for anew, too; above, its colours are believed
-_WHOLE = 0.95  # of the tool's box inside of the picture: colours of a part are not those of the whole
+_WHOLE = 0.75  # of the tool's box inside of the picture: colours of less are not those of the whole
 
 
 @dataclass(frozen=True, eq=False, slots=True)

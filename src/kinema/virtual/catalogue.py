@@ -128,7 +128,7 @@ def _hammer() -> ObjectKind:
     handle = Shape("box", (0.065, 0.010, 0.010), (-0.015, 0.0, 0.012), colour=(0.78, 0.58, 0.34))
     head = Shape("box", (0.014, 0.040, 0.012), (0.064, 0.0, 0.012))
     return ObjectKind(
-        "hammer", (handle, head), (0.160, 0.080, 0.024), 0.15, (Grasp((0.03, 0, 0.013), 0.02, _QUARTER),), 1
+        "hammer", (handle, head), (0.160, 0.080, 0.024), 0.15, (Grasp((-0.005, 0, 0.012), 0.02, _QUARTER),), 1
     )
 
 

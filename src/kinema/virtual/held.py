@@ -7,7 +7,6 @@ which it is tracked are made by `kinema.virtual.tool_files`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kinema import robots
 from kinema.errors import ConfigError
 from kinema.virtual.objects import Rgb, Shape
 
@@ -24,6 +23,7 @@ class Held:
     tracked  of these ("Dreamitate", appendix D: what neither a hand nor particles hide)
     mass     [kg]
     width    [m] of the part that works, across (x); depth: [m] how far it reaches beyond the TCP; thick: [m] along y
+    sleeved  in the rubber of the fingers' pads
     """
 
     name: str
@@ -33,6 +33,7 @@ class Held:
     width: float
     depth: float
     thick: float
+    sleeved: bool = False
 
 
 def _shaft(length: float, colour: Rgb) -> Shape:
@@ -72,13 +73,23 @@ def _scoop() -> Held:
                 2 * wide, low, 2 * deep)  # fmt: skip
 
 
-def _gripper() -> Held:
-    """The gripper itself, its jaw half open: what turns objects."""
-    gripper = robots.GRIPPER
-    return Held("gripper", {}, (), 0.0, gripper.stroke, gripper.tip, 2 * gripper.pad[1])
+def _fork() -> Held:
+    """Two prongs that come down on both sides of a thing. A flag beside one of them tells a half turn.
+
+    Black and steel as the gripper: a tracker that goes by colours takes no thing that has been moved for it.
+    """
+    reach, thick, start, end = 0.040, 0.012, 0.032, 0.120
+    bridge = Shape("box", (reach + thick / 2, 0.010, 0.007), (0.0, 0.0, start - 0.007), colour=_BLACK)
+    flag = Shape("box", (0.010, 0.004, 0.026), (reach + thick / 2 + 0.010, 0.0, start + 0.012), colour=_BLACK)
+    prongs = tuple(
+        Shape("capsule", (thick / 2, (end - start - thick) / 2), (s * reach, 0.0, (start + end) / 2), colour=_STEEL)
+        for s in (-1, 1)
+    )
+    parts = {"handle": (_shaft(start - 0.014, _STEEL),), "bridge": (bridge, flag), "prongs": prongs}
+    return Held("fork", parts, ("bridge",), 0.05, 2 * reach + thick, end, thick, sleeved=True)
 
 
-TOOLS: dict[str, Held] = {row.name: row for row in (_gripper(), _brush(), _pusher(), _scoop())}
+TOOLS: dict[str, Held] = {row.name: row for row in (_brush(), _pusher(), _scoop(), _fork())}
 
 
 def tool(name: str) -> Held:

@@ -36,11 +36,17 @@ _ROBOT = {"contype": "2", "conaffinity": "3"}  # meets the environment and itsel
 _LOOKS = {"contype": "0", "conaffinity": "0", "mass": "0", "group": "1"}
 _HIDDEN = {"group": "3"}
 _FRICTION = "0.8 0.005 0.0005"
-_PAD_FRICTION = "1.1 0.02 0.0005"  # soft rubber on most things
 _FIRM = {"priority": "2", "friction": "1.0 0.02 0.001", "solref": "0.004 1"}
 _HAND = (0.5, 0.010)  # [kg, kg m^2] that hand and forearm add to the gripper
 _HAND_WELD = 0.045  # [s] time constant; yields by about 1.3 kN/m and 3 N m/rad, an arm held firmly
-_PAD_SOFTNESS = 0.02  # [s] contact time constant; a touch of the table then meets rubber of some 0.1 MN/m
+# Pads are of soft rubber, with a contact time constant [s]; a touch of the table then meets some 0.1 MN/m.
+_RUBBER = {
+    "condim": "4",
+    "friction": "1.1 0.02 0.0005",
+    "priority": "1",
+    "solref": "0.02 1",
+    "solimp": "0.95 0.99 0.001",
+}
 _SOFT = 0.003  # [m] that a closed finger can still go, so that the pads carry the force and not the stops
 _FINGER_INERTIA = 0.05  # [kg] of the jaw's motor, reflected to one finger
 _PRINT = 96  # [px] of a calibration board's picture, a square's edge
@@ -304,8 +310,7 @@ def _gripper(root: ET.Element, flange: ET.Element, gripper: GripperModel, payloa
         _add(finger, "geom", type="box", pos=bar.centre, size=bar.half, rgba=_rgba(steel), **_ROBOT)
         _add(
             finger, "geom", name=f"pad_{name}", type="box", pos=pad.centre, size=pad.half,
-            rgba=_rgba(rubber), condim="4", friction=_PAD_FRICTION, priority="1", solref=(_PAD_SOFTNESS, 1),
-            solimp="0.95 0.99 0.001", **_ROBOT,
+            rgba=_rgba(rubber), **_RUBBER, **_ROBOT,
         )  # fmt: skip
         _add(
             finger, "site", name=f"load_cell_{name}", type="box", pos=pad.centre, size=np.add(pad.half, 0.002),
@@ -340,6 +345,8 @@ def _held(root: ET.Element, flange: ET.Element, held: Held, weightless: bool) ->
     density = held.mass / sum(shape.volume for shape in shapes)
     for i, shape in enumerate(shapes):
         solid = {"density": _text(density), "friction": _FRICTION, "condim": "4"} | _ROBOT
+        if held.sleeved:
+            solid |= _RUBBER
         _shape(root, tool, shape, f"tool_{i}", {}, **solid)
 
 

@@ -29,11 +29,10 @@ _SECTIONS, _ARCS = 20, (6, 10)  # of a cylinder, of a capsule's ends
 
 def meshes(tool: Held) -> Mapping[str, trimesh.Trimesh]:
     """By the part's name, in the TCP's frame [m]; bodies that are closed, one beside the other."""
-    drawn = replace(scenario.draw("pick_and_place", "train", 0), tool=tool.name if tool.parts else "")
+    drawn = replace(scenario.draw("pick_and_place", "train", 0), tool=tool.name)
     model = scene.build(drawn, None, handheld=True)
     data = mujoco.MjData(model)
-    width = held.WIDTH if tool.parts else robots.GRIPPER.stroke / 2
-    data.qpos[[model.joint(name).qposadr[0] for name in scene.FINGERS]] = width / 2
+    data.qpos[[model.joint(name).qposadr[0] for name in scene.FINGERS]] = held.WIDTH / 2
     mujoco.mj_forward(model, data)
     flange = data.body("flange")
     T_tcp_base = (Pose(flange.xpos, flange.xmat.reshape(3, 3)) @ robots.GRIPPER.T_flange_tcp).inverse()

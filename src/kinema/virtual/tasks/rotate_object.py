@@ -1,23 +1,26 @@
-"""Turn a thing counterclockwise on the table ("Dreamitate", section 4.2). The tool is the gripper itself."""
+"""Turn a thing counterclockwise on the table ("Dreamitate", section 4.2). The tool is a fork."""
 
 import math
 from typing import Any
 
+import numpy as np
+
 from kinema.chunk import Truth
 from kinema.geometry import Pose, distance, so3_exp
-from kinema.robots import GRIPPER
-from kinema.virtual import catalogue, layout, objects
+from kinema.virtual import catalogue, held, layout, objects
 from kinema.virtual.judging import HAND, Judge, Moment, Verdict, moving
 from kinema.virtual.layout import Scenario
 from kinema.virtual.objects import Pool
-from kinema.virtual.scripting import ABOVE, MARGIN, NEAR, SLACK, SLIPPED, UP, Box, Stage, Until, at_height, squeezed
-from kinema.virtual.tasks.pick_and_place import PickAndPlace
+from kinema.virtual.scripting import MARGIN, NEAR, UP, Box, Stage, Style, Until, aside, at_height, top_down, yaw_of
 
 TURNED = math.radians(25)  # at least
 FLAT = math.cos(math.radians(20))  # of what the thing may have tilted
-_LET_GO = 5  # judgements without contact (20 ms each) that end a touch: fingers may chatter
-_BY = math.radians(40)  # that the expert turns; "up to 45 degrees" in the paper
+_LET_GO = 5  # judgements without contact (20 ms each) that end a touch: prongs may chatter
+_BY = math.radians(45)  # that the expert turns; "up to 45 degrees" in the paper
 _DONE = math.radians(30)
+_OFF = 0.005  # [m] of the prongs above the table
+_ROOM = 0.006  # [m] beside the thing, on each side, for a prong that comes down
+_OVER = 0.015  # [m] above the thing from where they come straight down
 
 
 def draw(rng: layout.Rng, pool: Pool) -> dict[str, Any]:
@@ -32,6 +35,7 @@ def draw(rng: layout.Rng, pool: Pool) -> dict[str, Any]:
         "text": f"turn the {target.name.replace('_', ' ')} counterclockwise",
         "target": target,
         "distractors": tuple(layout.place(rng, kind, pool, at) for kind, at in zip(kinds, others, strict=True)),
+        "tool": "fork",
     }
 
 
@@ -70,48 +74,70 @@ def judge(scenario: Scenario) -> Judge:
     return look
 
 
-class RotateObject(PickAndPlace):
-    """Take it from above, turn the tool about the vertical, let go, retreat."""
+def _turned(tool: Pose, angle: float) -> Pose:
+    return Pose(tool.position, so3_exp(angle * UP) @ tool.rotation)
 
-    _heading_before: float | None = None
 
-    def _turned(self, tool: Pose) -> float:
-        after = Pose(tool.position, so3_exp(_BY * UP) @ tool.rotation)
-        return max(distance(tool, self._rest)[1], distance(after, self._rest)[1])
+class RotateObject:
+    """Bring the fork down around it, turn it about the vertical, back a little, rise.
+
+    The fork comes down askew, so that its prongs almost touch the thing's sides: then it has little to turn before it
+    meets them, and does so far from the middle. Afterwards it goes back at once, and as far: a prong that brushes the
+    thing anew begins another touch.
+    """
+
+    def __init__(self, tcp: Pose, truth: Truth, rest: Pose, style: Style, rng: np.random.Generator, attempt: int):
+        self._start, self._target = tcp, str(truth.facts["target"])
+        tool, thing = truth.facts["tool"], truth.facts["bodies"][self._target]
+        self._depth, prong = tool["depth"], tool["thick"] / 2
+        self._sway = rng.normal(0.0, 1.0, 3) * style.waypoint_spread
+        self._aim = aside(style, rng)
+        self._across = min(thing["grasps"], key=lambda grasp: grasp["width"])
+        askew = math.acos(min((self._across["width"] / 2 + prong + _ROOM) / (tool["width"] / 2 - prong), 1.0))
+        self._heading, self._play, self._most = yaw_of(truth.poses[self._target]), 0.0, math.pi / 2 - askew
+        self._askew = self._across["yaw"] + askew
+        ways = [self._astride(truth), _turned(self._astride(truth), math.pi)]
+        self._down = min(ways, key=lambda way: max(distance(end, rest)[1] for end in (way, _turned(way, _BY))))
+        self._askew += math.pi * (self._down is ways[1])
+
+    def _astride(self, truth: Truth) -> Pose:
+        """The fork around the thing as it now lies, touching nothing."""
+        pose = truth.poses[self._target]
+        at = np.array([*pose.apply(self._across["position"])[:2], self._depth + _OFF])
+        return top_down(at, yaw_of(pose) + self._askew)
+
+    def _goal(self, truth: Truth) -> Pose:
+        """As far as the thing is to turn, and as the fork is seen to turn before it meets it."""
+        tool = truth.poses["tool"]
+        if tool.position[2] - self._depth < Box.of(self._target, truth).top:
+            ahead = yaw_of(tool) - yaw_of(self._down) - (yaw_of(truth.poses[self._target]) - self._heading)
+            self._play = min(max(self._play, math.remainder(ahead, 2 * math.pi)), self._most)
+        return _turned(self._down, _BY + self._play)
 
     def stages(self, truth: Truth) -> tuple[Stage, ...]:
-        grasp, force = self._grasp, self._style.grip_force
-        take = self._taken or truth.poses[self._target] @ grasp.T_object_tcp
-        goal = Pose(take.position, so3_exp(_BY * UP) @ take.rotation)
-        rise = max(self._fly, float(self._start.position[2]))
-        top = Box.of(self._target, truth).top
-        near = min(max(top + GRIPPER.tip, float(take.position[2]) + NEAR), self._fly)
-        away = top + ABOVE + MARGIN
-        opened, closed = grasp.opening, squeezed(grasp.width, force)
-        let_go = min(grasp.width + 2 * SLACK, GRIPPER.stroke)
+        width, down = held.WIDTH, self._down
+        eased = Pose(down.position, self._astride(truth).rotation)
+        tops = {name: Box.of(name, truth).top for name in truth.facts["bodies"]}
+        fly, over = self._depth + max(tops.values()) + MARGIN, self._depth + tops[self._target] + _OVER
+        rise = at_height(self._start, max(fly, float(self._start.position[2])), self._sway)
         return (
-            Stage("rise", at_height(self._start, rise, self._sway[0]), opened, Until.PASSED),
-            Stage("above", at_height(take, self._fly) @ self._aim[0], opened, Until.REACHED),
-            Stage("near", at_height(take, near) @ self._aim[1], opened, Until.PASSED, pace=0.5),
-            Stage("descend", take, opened, Until.ARRIVED, pace=0.5),
-            Stage("close", take, closed, Until.GRIPPED, force),
-            Stage("turn", goal, closed, Until.ARRIVED, force, pace=0.5),
-            Stage("release", goal, let_go, Until.OPENED),
-            Stage("retreat", at_height(goal, away), let_go, Until.ARRIVED),
-            Stage("rest", at_height(goal, away), let_go, Until.NEVER),
+            Stage("rise", rise, width, Until.PASSED),
+            Stage("above", at_height(down, fly) @ self._aim[0], width, Until.REACHED),
+            Stage("near", at_height(down, over + NEAR) @ self._aim[1], width, Until.PASSED, pace=0.5),
+            Stage("over", at_height(down, over), width, Until.REACHED, pace=0.5),
+            Stage("descend", down, width, Until.ARRIVED, pace=0.5),
+            Stage("rotate", self._goal(truth), width, Until.PASSED, pace=0.5),
+            Stage("ease", eased, width, Until.REACHED),
+            Stage("retreat", at_height(eased, fly), width, Until.ARRIVED),
+            Stage("rest", at_height(eased, fly), width, Until.NEVER),
         )
 
     def gripped(self, tcp: Pose, truth: Truth) -> None:
-        super().gripped(tcp, truth)
-        self._heading_before = _heading(truth.poses[self._target].rotation)
+        """The fork is always in the hand."""
 
     def lost(self, tcp: Pose, truth: Truth) -> bool:
-        if self._T_tcp_object is None:
-            return False
-        return distance(tcp.inverse() @ truth.poses[self._target], self._T_tcp_object)[0] > SLIPPED
+        return False
 
     def done(self, truth: Truth) -> bool:
-        if self._heading_before is None:
-            return False
-        turned = _heading(truth.poses[self._target].rotation) - self._heading_before
+        turned = yaw_of(truth.poses[self._target]) - self._heading
         return math.remainder(turned, 2 * math.pi) > _DONE
