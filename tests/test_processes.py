@@ -59,12 +59,7 @@ def test_the_virtual_cell_has_a_learned_policy_where_none_is_named():
     assert launch_plan.plan("deploy", "virtual.yaml", cell, "models/mine")["policy"] == "models/mine"
 
 
-def _refuse(*asked):
-    raise PermissionError
-
-
 def test_a_virtual_robot_is_deployed_behind_its_vendors_driver_where_no_cell_is_named(monkeypatch):
-    monkeypatch.setattr(launch_plan.os, "sched_setscheduler", _refuse)
     monkeypatch.setattr(launch_plan.os, "cpu_count", lambda: 4)
     for robot, driver in (("virtual_ur5e", "ur"), ("virtual_xarm7", "xarm")):
         file, note = launch_plan.cell_of(robot)
@@ -75,13 +70,11 @@ def test_a_virtual_robot_is_deployed_behind_its_vendors_driver_where_no_cell_is_
         launch_plan.cell_of("ur5e")
 
 
-def test_few_cores_without_real_time_priority_reach_the_virtual_arm_straight_and_the_launch_says_so(monkeypatch):
-    monkeypatch.setattr(launch_plan.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(launch_plan.os, "sched_setscheduler", lambda *asked: None)
-    assert launch_plan.cell_of("virtual_ur5e") == ("launch/cells/virtual_ur5e.yaml", "")
-    monkeypatch.setattr(launch_plan.os, "sched_setscheduler", _refuse)
+def test_few_cores_reach_the_virtual_arm_straight_and_the_launch_says_so(monkeypatch):
+    monkeypatch.setattr(launch_plan.os, "cpu_count", lambda: 3)
     file, note = launch_plan.cell_of("virtual_ur5e")
-    assert file == "launch/cells/virtual.yaml" and note.startswith("2 cores and no real-time priority")
+    assert file == "launch/cells/virtual.yaml" and note.startswith("3 cores may be too little for")
+    assert "cell:=launch/cells/virtual_ur5e.yaml tries it all the same" in note
 
 
 @pytest.mark.parametrize("cell", ["ur5e", "xarm7"])

@@ -43,7 +43,7 @@ class WorldStart(Section):
     """
 
     task: str
-    split: Literal["train", "unseen_objects", "unseen_background"] = "train"
+    split: Literal["train", "unseen_objects", "unseen_background", "plain"] = "train"
     seed: int = pydantic.Field(default=0, ge=0)
     real_time_factor: float = pydantic.Field(default=1.0, gt=0.0, le=1.0)
     board: Literal["", "table", "gripper"] = ""

@@ -116,7 +116,8 @@ def test_grounding_teaches_what_compares_words_and_places_and_nothing_else():
     names = {name.partition(".")[0] for name, value in network.named_parameters() if id(value) in taught}
     assert names == {"sharpness", "eyes", "reader", "locate", "lie"}
     image = ImageEncoderConfig(stem=8, pool=False, channels=(16,), strides=(2,), blocks=1, maps=4, features=8)
-    assert look.grounded(Encoders(EncodersConfig(image=image, text=WordsConfig(width=8)), 1, SIZE)) == []
+    encoders = Encoders(EncodersConfig(image=image, text=WordsConfig(width=8), join=(16,)), 1, SIZE)
+    assert {id(value) for value in look.grounded(encoders)} == {id(value) for value in encoders.views.parameters()}
 
 
 def test_a_glimpse_is_how_far_off_both_are_also_told_finely_and_how_one_lies():

@@ -6,7 +6,6 @@ import os
 import pytest
 
 from kinema import paths
-from kinema.apps import launch_plan
 from kinema.episodes import facts as facts_file
 
 pytestmark = pytest.mark.ros
@@ -75,9 +74,6 @@ def test_sigint_in_the_midst_of_motion_ends_every_process(launch, tmp_path, wait
 
 @pytest.mark.slow
 def test_a_virtual_ur_behind_ur_rtde_runs_an_episode_and_all_end_in_order(launch, tmp_path):
-    _, too_small = launch_plan.cell_of("virtual_ur5e")
-    if too_small:
-        pytest.skip(too_small)
     run = tmp_path / "run"
     stack = launch(episodes=1, cell="launch/cells/virtual_ur5e.yaml", run_dir=run)
     assert stack.process.wait(timeout=300) == 0, stack.log.read_text()

@@ -21,6 +21,8 @@ from kinema.control.settings import Execution
 from kinema.virtual.tasks import SHIPPED, TASKS
 from kinema.workers import on_all_cores
 
+_USUAL = ["seen", "unseen_objects", "unseen_background"]  # lists
+
 
 def settings(arguments: argparse.Namespace, player: Player, execution: Execution) -> list[Setting]:
     """Every combination that the command line asks for."""
@@ -46,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--inference", default="", help="as single, few:4, paper; default: the checkpoint's first")
     parser.add_argument("--task", nargs="+", default=list(SHIPPED), choices=TASKS, help="default: %(default)s")
-    parser.add_argument("--list", nargs="+", default=list(LISTS), choices=LISTS, help="default: all")
+    parser.add_argument("--list", nargs="+", default=_USUAL, choices=LISTS, help="default: %(default)s")
     parser.add_argument("--scenarios", type=positive, default=100, help="of each list and task, default %(default)s")
     parser.add_argument("--purpose", default="report", choices=PURPOSES, help="other scenarios to choose settings by")
     parser.add_argument(

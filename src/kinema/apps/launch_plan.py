@@ -27,17 +27,7 @@ from kinema.robots import VIRTUAL_ROBOTS
 from kinema.topics import CAMERAS
 
 POLICY = "models/diffusion_policy"  # the better of the two learned ones: models/README.md
-_CORES = 4  # with fewer, what keeps 500 Hz has to go before everything else
-
-
-def _real_time() -> bool:
-    """Whether this user's processes may go before others."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except OSError:
-        return False
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    return True
+_CORES = 4  # with fewer, what keeps 500 Hz behind a vendor's driver leaves the policy too little on a slow day
 
 
 def cell_of(robot: str) -> tuple[str, str]:
@@ -51,11 +41,11 @@ def cell_of(robot: str) -> tuple[str, str]:
             "cell:=my_cell.yaml, a copy of one in launch/cells"
         )
     own, straight, cores = f"launch/cells/{robot}.yaml", "launch/cells/virtual.yaml", os.cpu_count() or 1
-    if cores >= _CORES or _real_time():
+    if cores >= _CORES:
         return own, ""
     return straight, (
-        f"{cores} cores and no real-time priority (`kinema doctor` says how to get it) are too little for {own}, so "
-        f"the arm is reached straight, in {straight}, and not through its vendor's code"
+        f"{cores} cores may be too little for {own}, so the arm is reached straight, in {straight}, and not by its "
+        f"vendor's code; cell:={own} tries it all the same"
     )
 
 

@@ -10,6 +10,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "kinema.apps.pusht_demonstrations",
         "have an expert push, which reads the environment's truth, and write shards to learn from",
     ),
+    "ground": (
+        "kinema.apps.pusht_ground",
+        "teach an image encoder where block and agent are, by the environment's truth",
+    ),
     "evaluate": ("kinema.apps.pusht_evaluate", "let a checkpoint push by the benchmark's own seeds and score"),
     "table": ("kinema.apps.pusht_table", "mean scores of what was evaluated"),
 }

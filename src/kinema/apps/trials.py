@@ -17,7 +17,12 @@ from kinema.control.messages import Mode
 Images = Literal["normal", "blanked", "shuffled"]
 
 # name -> split of the scenarios ("Video Generators are Robot Policies", table 4: object location, objects, background)
-LISTS = {"seen": "train", "unseen_objects": "unseen_objects", "unseen_background": "unseen_background"}
+LISTS = {
+    "seen": "train",
+    "unseen_objects": "unseen_objects",
+    "unseen_background": "unseen_background",
+    "plain": "plain",
+}
 
 # First seed of each purpose. Demonstrations have lower ones: no list holds a scenario that anybody was shown.
 PURPOSES = {"report": 1_000_000, "choose": 2_000_000}

@@ -28,6 +28,7 @@ class ImageEncoderConfig:
 
     channels, strides  of each stage; blocks in each
     reading            of the last map: `keypoints`, or `whole`; maps: how many are read
+    inner              width of a layer between what was read and the vector; 0: none
     features           length of the vector
     """
 
@@ -39,6 +40,7 @@ class ImageEncoderConfig:
     reading: Literal["keypoints", "whole"] = "keypoints"
     maps: int = 32
     features: int = 64
+    inner: int = 0
 
 
 RESNET_18 = ImageEncoderConfig()
@@ -47,12 +49,16 @@ _CLIP = ClipConfig()
 
 @dataclass(frozen=True, slots=True)
 class EncodersConfig:
-    """An image encoder for each camera beside a text's vector; `state`: the tool's is known, too."""
+    """An image encoder for each camera beside a text's vector; `state`: the tool's is known, too.
+
+    join  widths of the layers that make one vector of it all; none: side by side, as published
+    """
 
     kind: Literal["encoders"] = "encoders"
     image: ImageEncoderConfig = RESNET_18
     text: Annotated[WordsConfig | ClipConfig, pydantic.Field(discriminator="kind")] = _CLIP
     state: bool = True
+    join: tuple[int, ...] = ()
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -110,7 +116,9 @@ class ImageEncoder(nn.Module):
         count = config.maps * height * width
         if config.reading == "keypoints":
             reading, count = _Keypoints(config.maps, height, width), 2 * config.maps
-        self.read = nn.Sequential(nn.Conv2d(before, config.maps, 1), reading, nn.Linear(count, config.features))
+        inner = [nn.Linear(count, config.inner), nn.SiLU()] if config.inner else []
+        last = nn.Linear(config.inner or count, config.features)
+        self.read = nn.Sequential(nn.Conv2d(before, config.maps, 1), reading, *inner, last)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)
@@ -130,6 +138,10 @@ class Encoders(nn.Module):
         self.state = ToolState() if config.state else None
         known = tool_state.WIDTH if config.state else 0
         self.features = cameras * config.image.features + config.text.width + known
+        self.join = nn.Sequential()
+        for width in config.join:
+            self.join.extend([nn.Linear(self.features, width), nn.SiLU()])
+            self.features = width
 
     def load_pretrained(self) -> None:
         """What a training begins with; raises CheckpointError naming the files that are missing."""
@@ -140,11 +152,18 @@ class Encoders(nn.Module):
         """(b, width) of b texts; raises ObservationError for one that is empty or too long."""
         return self.text(texts)
 
+    def glimpse(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
+        """What there is to see, (b, length), in images (b, cameras, 3, height, width), -1 to 1, whatever is told."""
+        return torch.cat([view(images[:, i]) for i, view in enumerate(self.views)], dim=1)
+
+    def tell(self, glimpse: Tensor, told: Tensor, state: Tensor) -> Tensor:
+        """(b, features) of a glimpse, read texts (b, width), and states (b, 10) of the tool."""
+        known = [self.state(state)] if self.state is not None else []
+        return self.join(torch.cat([glimpse, *known, told], dim=1))
+
     def forward(self, images: Tensor, told: Tensor, state: Tensor) -> Tensor:
         """(b, features) of images (b, cameras, 3, height, width), -1 to 1, read texts, states (b, 10) of the tool."""
-        seen = [view(images[:, i]) for i, view in enumerate(self.views)]
-        seen += [self.state(state)] if self.state is not None else []
-        return torch.cat([*seen, told], dim=1)
+        return self.tell(self.glimpse(images, told, state), told, state)
 
 
 def _shrunk(side: int, strides: tuple[int, ...]) -> int:

@@ -74,7 +74,10 @@ class LookConfig:
 
 
 def grounded(seeing: nn.Module) -> list[nn.Parameter]:
-    """What `kinema.training.grounding` teaches: the eyes, the reader, what compares them and what locates."""
+    """What may have been learned before: of a `Look` what `kinema.training.grounding` teaches, the eyes, the reader,
+    what compares them and what locates; of encoders those of the images."""
+    if isinstance(seeing, Encoders):
+        return list(seeing.views.parameters())
     if not isinstance(seeing, Look):
         return []
     parts = (seeing.eyes, seeing.reader, seeing.locate, seeing.lie)
@@ -301,11 +304,17 @@ class Looking(nn.Module):
     """A network that may have a look, under `look`."""
 
     look: Any
+    config: Any
+
+    @property
+    def still(self) -> bool:
+        """Whether what its look sees of a moment stays the same while it learns."""
+        return self.look is not None and not self.config.grounded_rate
 
     @torch.no_grad()
     def glimpse(self, batch: Batch) -> Tensor:
         """(b, length) of moments to learn from; only where there is a look, and the tool's state is known."""
-        assert isinstance(self.look, Look) and batch.state is not None
+        assert self.look is not None and batch.state is not None
         return self.look.glimpse(signal(batch.now), self.look.read(batch.text), batch.state).float()
 
     def acquaint(self, batches: Sequence[Batch]) -> None:

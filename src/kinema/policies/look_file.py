@@ -1,4 +1,4 @@
-"""A `Look` that has learned what words mean, as one file to begin trainings with."""
+"""What has learned to see, as one file to begin trainings with."""
 
 import hashlib
 import json
@@ -13,12 +13,13 @@ from torch import Tensor
 
 from kinema.errors import CheckpointError
 from kinema.policies.checkpoint import WEIGHTS
+from kinema.policies.image_encoder import Encoders
 from kinema.policies.look import Look, grounded
 
 NAME = "look.safetensors"
 
 
-def save(folder: Path, look: Look, facts: Mapping[str, Any]) -> str:
+def save(folder: Path, look: Look | Encoders, facts: Mapping[str, Any]) -> str:
     """Write what grounding taught into a file in the folder, with how; returns its SHA-256."""
     content = serialised(
         {name: value.detach().cpu().contiguous() for name, value in _taught(look).items()},
@@ -30,7 +31,7 @@ def save(folder: Path, look: Look, facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def restore(look: Look, folder: Path) -> str:
+def restore(look: Look | Encoders, folder: Path) -> str:
     """Give the look what one of the same shape has learned; returns the file's SHA-256. Raises CheckpointError.
 
     folder  of a grounding, or the checkpoint of a policy that sees by such a look
@@ -48,11 +49,13 @@ def restore(look: Look, folder: Path) -> str:
         look.load_state_dict(tensors, strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         told = " ".join(str(error).split())[:300]  # torch names every weight, a line each
-        raise CheckpointError(f"{file}: does not fit this look: {told}; make one with `kinema ground`") from error
+        raise CheckpointError(
+            f"{file}: does not fit this look: {told}; make one with `kinema ground`, or `kinema pusht ground`"
+        ) from error
     return hashlib.sha256(content).hexdigest()
 
 
-def _taught(look: Look) -> dict[str, Tensor]:
+def _taught(look: Look | Encoders) -> dict[str, Tensor]:
     """What grounding teaches, by name."""
     taught = {id(value) for value in grounded(look)}
     return {name: value for name, value in look.named_parameters() if id(value) in taught}

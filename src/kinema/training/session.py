@@ -18,6 +18,7 @@ from kinema.policies import checkpoint
 from kinema.policies.actions import ActionSpace
 from kinema.policies.batch import Batch
 from kinema.policies.checkpoint import Checkpoint
+from kinema.policies.look import Look
 from kinema.training import stages
 from kinema.training.loop import Training, Watcher
 from kinema.training.plan import Plan
@@ -180,7 +181,8 @@ class Session:
         width, _ = self._data.size(0, order.cameras[0])
         usual = stages.recipe(order.kind, order.size, order.stage).shift
         shift = round((usual if order.shift is None else order.shift) * width)
-        astray = _ASTRAY if model.history == 1 else 0.0  # a past would have to have gone astray, too
+        led = isinstance(getattr(model, "look", None), Look)  # what it sees tells how far off things are
+        astray = _ASTRAY if led and model.history == 1 else 0.0  # a past would have to have gone astray, too
         framing = Framing(order.cameras, model.frames, model.stride, shift, model.prefix, model.history, astray)
         framing = replace(framing, opening=getattr(model, "opening", 0), goal=getattr(model, "goal", False))
         train, held_out = ([(self._data, episode) for episode in some] for some in split(self._data, order.held_out))

@@ -22,6 +22,7 @@ from kinema.policies.checkpoint import Checkpoint
 from kinema.policies.diffusion_policy.model import DiffusionPolicyConfig, DiffusionPolicyModel
 from kinema.policies.dreamitate.config import DreamitateConfig
 from kinema.policies.dreamitate.model import DreamitateModel
+from kinema.policies.image_encoder import Encoders
 from kinema.policies.look import Look
 from kinema.policies.uva.model import UvaConfig, UvaModel
 from kinema.policies.video_policy.config import VideoPolicyConfig
@@ -103,8 +104,8 @@ def fresh(kind: str, size: str, file: Path | None, views: int, image_size: tuple
 
 
 def begin_look(model: Any, folder: Path) -> str:
-    """Give a network the look that `kinema ground` made; returns its SHA-256. Raises TrainingError, CheckpointError."""
-    if not isinstance(getattr(model, "look", None), Look):
+    """Give a network the look that was grounded; returns its SHA-256. Raises TrainingError, CheckpointError."""
+    if not isinstance(getattr(model, "look", None), Look | Encoders):
         raise TrainingError(f"{folder}: this network has no look that it could be given to")
     return look_file.restore(model.look, folder)
 

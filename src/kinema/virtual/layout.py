@@ -161,6 +161,13 @@ def spread(rng: Rng, rooms: Sequence[tuple[Region, float]]) -> list[tuple[float,
     raise ConfigError(f"no room on the table for {len(rooms)} things in {TRIES} tries")
 
 
+def colours(rng: Rng, pool: Pool, count: int) -> list[str]:
+    """So many different ones; raises ConfigError where the pool has fewer."""
+    if count > len(pool.colours):
+        raise ConfigError(f"{count} colours are needed, this split has {len(pool.colours)}; allowed: another split")
+    return drawn(rng, pool.colours, count)
+
+
 def drawn(rng: Rng, names: Sequence[str], count: int) -> list[str]:
     """`count` different ones, in a drawn order."""
     return [names[i] for i in rng.permutation(len(names))[:count]]

@@ -628,7 +628,7 @@ class Pool:
 
     def side(self, kinds: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
         """Of what is seen in training and what is held out that which belongs to this side's objects."""
-        return kinds[self.objects != SEEN.objects]
+        return kinds[not set(self.objects) <= set(SEEN.objects)]
 
 
 SEEN = Pool(
@@ -645,8 +645,10 @@ UNSEEN = Pool(
     tuple(_COLOURS_UNSEEN),
     tuple(row.name for row in _BACKGROUNDS_UNSEEN),
 )
+_PLAIN = Pool(("block", "lemon", "can", "bottle", "cup"), ("bowl", "tray"), ("bar",), ("red", "blue"), ("grey",))
 SPLITS: dict[str, Pool] = {
     "train": SEEN,
     "unseen_objects": replace(UNSEEN, backgrounds=SEEN.backgrounds),
     "unseen_background": replace(SEEN, backgrounds=UNSEEN.backgrounds),
+    "plain": _PLAIN,  # one table and few things: what a small network can learn to draw
 }

@@ -28,7 +28,7 @@ class DiffusionPolicyConfig(pydantic.BaseModel):
     label    length of the noise level's vector
     prefix   the most steps that may be committed already
     steps    of the sampler, from level `sigma` down
-    grounded_rate  factor on the learning rate of what has learned what words mean before; 0: it stays as it is
+    grounded_rate  factor on the learning rate of what has learned to see before; 0: it stays as it is
     latency  [s] to declare in lockstep
     """
 
@@ -85,11 +85,6 @@ class DiffusionPolicyModel(Looking):
         """Fit what is not learned, from moments of the data set."""
         self.acquaint(batches)
 
-    @property
-    def still(self) -> bool:
-        """Whether what it sees of a moment stays the same while it learns."""
-        return isinstance(self.look, Look) and self.config.grounded_rate == 0.0
-
     def parameters_of(self, stage: str) -> list[dict[str, Any]]:
         """What a stage trains, as groups of an optimiser."""
         grounded = look.grounded(self.look)
@@ -105,7 +100,7 @@ class DiffusionPolicyModel(Looking):
         """The head's loss; draws noise from torch's global generator."""
         assert batch.actions is not None and batch.state is not None
         told = self.read(batch.text)
-        if batch.glimpse is not None and isinstance(self.look, Look):
+        if batch.glimpse is not None:
             condition = self.look.tell(batch.glimpse, told, batch.state)
         else:
             (condition,) = self._see(batch.now, told, batch.state)

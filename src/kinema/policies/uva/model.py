@@ -418,11 +418,6 @@ class UvaModel(Looking):
             groups.append({"params": grounded, "scale": self.config.grounded_rate})
         return groups
 
-    @property
-    def still(self) -> bool:
-        """Whether what its look sees of a moment stays the same while it learns."""
-        return isinstance(self.look, Look) and not self.config.grounded_rate
-
     def loss(self, batch: Batch, stage: str) -> dict[str, Tensor]:
         """Losses to be added up, each moment with a task of its own. Draws come from torch's global generator."""
         count, device = len(batch), batch.now.device
@@ -500,7 +495,7 @@ class UvaModel(Looking):
             blind = text.new_zeros(len(batch), 0 if self.look is None else self.look.features)
             return sampler.see(running(self), images, Told(text, None), None)._replace(look=blind)
         asked = self.look.read(batch.text)
-        if batch.glimpse is None or not isinstance(self.look, Look):
+        if batch.glimpse is None:
             return sampler.see(running(self), images, Told(text, asked), state)
         looked = self.look.tell(batch.glimpse, asked, state)
         return sampler.see(running(self), images, Told(text, None), None)._replace(look=looked)

@@ -37,7 +37,7 @@ def draw(rng: layout.Rng, pool: Pool) -> dict[str, Any]:
     rooms = [(_BOWLS, _ROOM), (_BOWLS, _ROOM), *((layout.CLUTTER, objects.OBJECTS[kind].radius) for kind in kinds)]
     full_at, empty_at, *others = layout.spread(rng, rooms)
     bowls = []
-    colour_of_grains, *colours = layout.drawn(rng, pool.colours, 3)
+    colour_of_grains, *colours = layout.colours(rng, pool, 3)
     for colour, at in zip(colours, (full_at, empty_at), strict=True):
         kind = layout.drawn(rng, pool.side(catalogue.TO_SCOOP), 1)[0]
         shade = objects.COLOURS[colour]

@@ -23,7 +23,7 @@ ALIGNED = math.cos(math.radians(12))  # of the angle between both axes
 def cups(rng: layout.Rng, pool: Pool, spots: list[tuple[float, float]]) -> list[Placed]:
     """A cup at every spot, each of its own colour, by which it is called."""
     found = []
-    for colour, at in zip(layout.drawn(rng, pool.colours, len(spots)), spots, strict=True):
+    for colour, at in zip(layout.colours(rng, pool, len(spots)), spots, strict=True):
         kind = layout.drawn(rng, pool.side(catalogue.CUPS), 1)[0]
         shade = objects.COLOURS[colour]
         found.append(Placed(f"{colour}_cup", kind, shade, shade, at, float(rng.uniform(-math.pi, math.pi))))

@@ -19,7 +19,7 @@ def draw(rng: layout.Rng, pool: Pool) -> dict[str, Any]:
     first, cup, *others = layout.spread(rng, rooms)
     name = layout.drawn(rng, pool.side(catalogue.SWEETS), 1)[0]
     sweets = []
-    for colour, at in zip(layout.drawn(rng, pool.colours, count), (first, *others[: count - 1]), strict=True):
+    for colour, at in zip(layout.colours(rng, pool, count), (first, *others[: count - 1]), strict=True):
         shade = objects.COLOURS[colour]
         sweets.append(Placed(f"{colour}_{name}", name, shade, shade, at, float(rng.uniform(-math.pi, math.pi))))
     things = [layout.place(rng, kind, pool, at) for kind, at in zip(kinds, others[count - 1 :], strict=True)]
