@@ -59,6 +59,19 @@ def test_what_the_cameras_saw_stands_beside_the_text_and_the_tools_state():
         assert moved.nonzero().flatten().tolist() == list(range(6, 16))[: 10 * known]
 
 
+def test_what_is_seen_told_and_known_may_become_one_vector():
+    torch.manual_seed(0)
+    image = dataclasses.replace(SMALL, inner=7)
+    network = Encoders(EncodersConfig(image=image, text=WordsConfig(width=5), join=(11, 3)), 2, (24, 18)).eval()
+    images, state, told = torch.rand(2, 2, 3, 18, 24), torch.rand(2, 10), network.read(("open it", "close it"))
+    glimpse = network.glimpse(images, told, state)
+    assert glimpse.shape == (2, 2 * 2) and network.features == 3
+    found = network(images, told, state)
+    torch.testing.assert_close(found, network.tell(glimpse, told, state))
+    for others in ((0.5 * images, told, state), (images, told.flip(0), state), (images, told, state + 0.1)):
+        assert (network(*others) != found).any(dim=1).all()
+
+
 def learn(network: ImageEncoder, images: torch.Tensor, places: torch.Tensor) -> None:
     optimiser = torch.optim.Adam(network.parameters(), 5e-4)
     for some in torch.arange(len(images)).split(32):

@@ -3,16 +3,19 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from kinema import paths
 from kinema.apps import cli, pusht_trials
 from kinema.apps.pusht_demonstrations import played
 from kinema.episodes import shards
 from kinema.errors import BenchmarkError
-from kinema.policies import checkpoint
+from kinema.policies import checkpoint, look_file
 from kinema.pusht import block, client, plane, server
 from kinema.pusht.client import Look, PushT
 from kinema.pusht.demonstration import demonstrate, score
@@ -196,13 +199,25 @@ def test_from_demonstrations_to_a_score(tmp_path, env, capsys):
     origin = f"gym-pusht {client.VERSION}"
     demonstrations = (played(demonstrate(env, seed)) for seed in range(3))
     shards.write(tmp_path / "data", demonstrations, plane.RATE, origin, 16)
+    eyes = str(tmp_path / "eyes")
+    assert cli.main(["pusht", "ground", "--out", eyes, "--pictures", "40", "--steps", "2", "--batch", "4"]) == 0
     for kind, config in (("diffusion-policy", "diffusion_policy"), ("uva", "uva")):
         out = tmp_path / config
         told = f"train {kind} --data {tmp_path / 'data'} --out {out} --cameras top --shift 0 --executable 8 --steps 2"
-        words = [*told.split(), "--batch", "4", "--config", str(paths.root() / f"benchmarks/pusht/{config}.yaml")]
+        words = [
+            *told.split(),
+            "--batch",
+            "4",
+            "--config",
+            str(paths.root() / f"benchmarks/pusht/{config}.yaml"),
+            "--look",
+            eyes,
+        ]
         assert cli.main(words) == 0
         known = checkpoint.read(out / "checkpoint")
         assert (known.cameras, known.image_size, known.calibration_origin) == (("top",), (96, 96), (origin,))
+        weights, seen = load_file(out / "checkpoint" / checkpoint.WEIGHTS), load_file(Path(eyes, look_file.NAME))
+        assert all(torch.equal(weights[f"look.{name}"].float(), seen[name].half().float()) for name in seen)
         again = ["pusht", "evaluate", str(out / "checkpoint"), "--seeds", "1", "--results", str(tmp_path / "results")]
         assert cli.main(again) == 0
         (file,) = (tmp_path / "results").glob(f"{config}_*.jsonl")
