@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from films import demonstrate, pictures
+from films import demonstrate, pictures, truth
 from rich.console import Console
 from rich.progress import track
 
@@ -25,30 +25,24 @@ from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.chunk import Image
 from kinema.episodes import shards
 from kinema.episodes.shards import Played
-from kinema.geometry import rotation_6d
-from kinema.virtual import scenario
+from kinema.virtual import scenario, scene
 from kinema.virtual.cameras import TABLE_DATE
 from kinema.virtual.objects import SPLITS
 from kinema.workers import on_all_cores
 
 SIZE = (256, 192)  # [px]
 
-_PERIODS = 500  # of the demonstrating world, a second
-
 
 def filmed(task: str, split: str, seed: int, rate: int, longest: float) -> Played | None:
     """The demonstration of a seed, None where it failed or lasted longer than `longest` [s]."""
     drawn = scenario.draw(task, split, seed)
-    shown = demonstrate(drawn, _PERIODS // rate, out_of_view=True)
+    shown = demonstrate(drawn, round(1 / (rate * scene.TIMESTEP)), out_of_view=True)
     count = len(shown.snapshots)
     if shown.gave_up or count * shown.dt > longest:
         return None
     seen = pictures(shown, range(count), SIDE_CAMERAS, SIZE)
-    state = np.zeros((count, 11), np.float32)
-    state[:, :3] = [pose.position for pose in shown.T_base_tcp]
-    state[:, 3:9] = rotation_6d(np.array([pose.rotation for pose in shown.T_base_tcp]))
-    state[:, 9] = shown.width
-    return Played(f"{task}_{split}_{seed:06d}", drawn.text, state, dict(zip(SIDE_CAMERAS, seen, strict=True)))
+    images = dict(zip(SIDE_CAMERAS, seen, strict=True))
+    return Played(f"{task}_{split}_{seed:06d}", drawn.text, truth(shown).astype(np.float32), images)
 
 
 def _halved(images: Image) -> Image:

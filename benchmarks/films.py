@@ -7,7 +7,8 @@ import mujoco
 import numpy as np
 
 from kinema.chunk import Image
-from kinema.geometry import Array, Pose
+from kinema.episodes.state import STATE
+from kinema.geometry import Array, Pose, rotation_6d
 from kinema.virtual import noise
 from kinema.virtual.hand import Hand, Manner, Phase
 from kinema.virtual.handheld import HandheldWorld
@@ -53,6 +54,14 @@ def demonstrate(drawn: Scenario, every: int, out_of_view: bool = False) -> Demon
     return Demonstrated(
         world.model, drawn.seed, tuple(snapshots), tuple(poses), np.array(widths), every * world.period, failed
     )
+
+
+def truth(shown: Demonstrated) -> Array:
+    """Where the tool truly was, as states (n, 11); no force."""
+    states = np.zeros((len(shown.T_base_tcp), len(STATE)))
+    for row, pose, width in zip(states, shown.T_base_tcp, shown.width, strict=True):
+        row[:3], row[3:9], row[9] = pose.position, rotation_6d(pose.rotation), width
+    return states
 
 
 def pictures(shown: Demonstrated, at: Sequence[int], cameras: Sequence[str], size: tuple[int, int]) -> Image:

@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from films import Demonstrated, demonstrate, pictures
+from films import demonstrate, pictures, truth
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from kinema.apps.trials import LISTS, PURPOSES
-from kinema.episodes.state import STATE
-from kinema.geometry import Array, rotation_6d
 from kinema.perception.align import sized
 from kinema.policies import checkpoint
 from kinema.policies.uva import dynamics, policy
@@ -26,14 +24,6 @@ from kinema.training.measures import path_errors
 from kinema.virtual import scenario, scene
 from kinema.virtual.cameras import SIZES
 from kinema.virtual.tasks import SHIPPED, TASKS
-
-
-def truth(shown: Demonstrated) -> Array:
-    """Where the tool truly was, as states (n, 11); no force."""
-    states = np.zeros((len(shown.T_base_tcp), len(STATE)))
-    for row, pose, width in zip(states, shown.T_base_tcp, shown.width, strict=True):
-        row[:3], row[3:9], row[9] = pose.position, rotation_6d(pose.rotation), width
-    return states
 
 
 def main() -> None:
@@ -45,7 +35,10 @@ def main() -> None:
     asked = parser.parse_args()
     facts, model = checkpoint.read(asked.checkpoint), policy.network(asked.checkpoint)
     space, (width, height) = facts.action, facts.image_size
-    seen = next(size for size in SIZES if size[0] * height == size[1] * width and size[0] >= 2 * width)
+    seen = next((size for size in SIZES if size[0] * height == size[1] * width and size[0] >= 2 * width), None)
+    if seen is None:
+        allowed = ", ".join(f"{w // 2}x{h // 2}" for w, h in SIZES)
+        parser.error(f"{asked.checkpoint} sees {width}x{height} px; allowed is half of what a camera gives: {allowed}")
     read, still = list[Mapping[str, float]](), list[Mapping[str, float]]()
     work = [(task, PURPOSES["report"] + k) for task in asked.task for k in range(asked.scenarios)]
     for task, seed in track(work, "reading", console=Console(stderr=True)):

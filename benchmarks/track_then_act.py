@@ -98,13 +98,13 @@ class Row:
     reason: str = ""
 
 
-def film(drawn: Scenario, frames: int, dt: float = 0.0) -> Film:
-    """A person demonstrates; pictures `dt` [s] apart, 0: evenly over that."""
+def film(drawn: Scenario, frames: int, dt: float = 0.0, seen: bool = True) -> Film:
+    """A person demonstrates; moments `dt` [s] apart, 0: evenly over that. No images unless `seen`."""
     shown = demonstrate(drawn, _EVERY, out_of_view=True)
     last = len(shown.snapshots) - 1
     dt = dt or last * shown.dt / frames
     at = np.minimum((np.arange(1 + frames) * dt / shown.dt).round().astype(int), last)
-    images = pictures(shown, at.tolist(), SIDE_CAMERAS, SIZE)
+    images = pictures(shown, at.tolist() if seen else [], SIDE_CAMERAS, SIZE)
     return Film(images, tuple(shown.T_base_tcp[k] for k in at), dt, shown.gave_up)
 
 
@@ -194,7 +194,7 @@ def attempt(task: str, name: str, seed: int, frames: int, robot: str, imagined: 
     drawn, place = scenario.draw(task, LISTS[name], seed), placed(task, robot)
     if imagined:
         facts, model = checkpoint.read(imagined), policy.network(imagined)
-        shown = film(drawn, model.frames, model.stride * facts.action.dt)
+        shown = film(drawn, model.frames, model.stride * facts.action.dt, seen=False)
         acts, latency = _Seen(facts, model, place, seed=seed), next(iter(facts.latency.values()))
     else:
         shown = film(drawn, frames)

@@ -113,3 +113,5 @@ def test_episodes_become_a_data_set_to_learn_from(tmp_path):
     assert ShardDataset(tmp_path / "again").fingerprint == data.fingerprint
     with pytest.raises(EpisodeError, match="is there already"):
         shards.write(tmp_path / "data", played, plane.RATE, "somewhere", 16)
+    with pytest.raises(EpisodeError, match="there is not one episode to write"):
+        shards.write(tmp_path / "none", [], plane.RATE, "somewhere", 16)

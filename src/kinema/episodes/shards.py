@@ -357,7 +357,7 @@ def write(
     horizon  steps of the chunks that its statistics are of
     placed   as `ShardDataset.placed`, where calibrated cameras matter
 
-    Raises EpisodeError where `out` is there already.
+    Raises EpisodeError where `out` is there already, or there is no episode.
     """
     if out.exists():
         raise EpisodeError(f"{out}: is there already; give another --out")
@@ -384,6 +384,8 @@ def write(
         content.update(digest.encode())
         states.append(state)
         rows.append({"file": file, "sha256": digest, "frames": len(state), **facts})
+    if not rows:
+        raise EpisodeError(f"{out}: there is not one episode to write")
     index = {
         "version": VERSION,
         "fingerprint": content.hexdigest(),
