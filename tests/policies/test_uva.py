@@ -267,9 +267,10 @@ def test_every_part_learns_in_its_stage_and_no_other_does(look):
     assert meant == set(names.values())
 
 
-def test_eyes_that_were_not_grounded_learn_on_and_only_a_look_stays_still():
-    assert not fresh(look=EYES, grounded_rate=0.0).still
-    assert fresh(look=LOOK, grounded_rate=0.0).still
+def test_what_sees_stays_still_where_it_is_not_to_learn():
+    for some in (EYES, LOOK):
+        assert fresh(look=some, grounded_rate=0.0).still and not fresh(look=some, grounded_rate=0.5).still
+    assert not fresh(look=None, grounded_rate=0.0).still
 
 
 def test_it_learns_in_mixed_precision():

@@ -41,4 +41,4 @@ def test_a_stage_that_a_policy_has_not_is_refused_naming_those_it_has():
 
 def test_a_network_without_a_look_is_given_none(networks):
     with pytest.raises(TrainingError, match="runs/look: this network has no look that it could be given to"):
-        stages.begin_look(networks["diffusion_policy", "full"], Path("runs/look"))
+        stages.begin_look(networks["uva", "full"], Path("runs/look"))
