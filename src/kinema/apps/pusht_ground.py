@@ -21,7 +21,7 @@ from kinema.apps.cli import positive
 from kinema.apps.training import STOPPED, Bar, Stop, bars
 from kinema.policies import look_file
 from kinema.pusht.client import VERSION, Moment, PushT
-from kinema.pusht.expert import targets
+from kinema.pusht.demonstration import episode
 from kinema.training import pusht_eyes
 from kinema.training.loop import Training, Watcher
 from kinema.training.plan import Plan
@@ -57,21 +57,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
 
 
-def _episode(env: PushT, seed: int) -> Iterator[Moment]:
-    """All moments of the expert's episode."""
-    moment = env.reset(seed)
-    yield moment
-    expert = targets(moment, env.pushed)
-    target = next(expert, None)
-    while target is not None and not moment.over:
-        moment = env.step(target)
-        yield moment
-        try:
-            target = expert.send(moment)
-        except StopIteration:
-            return
-
-
 def _moments(env: PushT, count: int) -> Iterator[Moment]:
     """Half scenes, half episodes."""
     left, seed = count - count // 2, FIRST_SEED
@@ -79,7 +64,7 @@ def _moments(env: PushT, count: int) -> Iterator[Moment]:
         yield env.reset(seed)
         seed += 1
     while left > 0:
-        for moment in _episode(env, seed):
+        for moment, _ in episode(env, seed):
             yield moment
             left -= 1
             if not left:

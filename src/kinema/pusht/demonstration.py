@@ -1,12 +1,13 @@
 """One episode by the expert, as it is recorded."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from kinema.chunk import Image
 from kinema.geometry import Array
-from kinema.pusht.client import PLAIN, Look, PushT
+from kinema.pusht.client import PLAIN, Look, Moment, PushT
 from kinema.pusht.expert import targets
 
 SOLVED = 0.95  # [-] of the goal that has to be covered; the score is the largest coverage over this, at most 1
@@ -33,20 +34,24 @@ class Demonstration:
     still: float
 
 
-def demonstrate(env: PushT, seed: int, look: Look = PLAIN) -> Demonstration:
-    """The expert's episode of a seed, until it is over or the expert knows no better."""
+def episode(env: PushT, seed: int, look: Look = PLAIN) -> Iterator[tuple[Moment, Array]]:
+    """Each moment of the expert's episode of a seed, with the target in force, until it is over or the expert knows no
+    better."""
     moment = env.reset(seed, look)
-    images, asked, still = [moment.image], [moment.agent], moment.coverage
-    coverage = still
+    yield moment, moment.agent
     expert = targets(moment, env.pushed)
     target = next(expert, None)
     while target is not None and not moment.over:
         moment = env.step(target)
-        images.append(moment.image)
-        asked.append(target)
-        coverage = max(coverage, moment.coverage)
+        yield moment, target
         try:
             target = expert.send(moment)
         except StopIteration:
-            target = None
-    return Demonstration(seed, np.stack(images), np.stack(asked), coverage, still)
+            return
+
+
+def demonstrate(env: PushT, seed: int, look: Look = PLAIN) -> Demonstration:
+    """The expert's episode of a seed."""
+    moments, asked = zip(*episode(env, seed, look), strict=True)
+    images, coverage = [moment.image for moment in moments], max(moment.coverage for moment in moments)
+    return Demonstration(seed, np.stack(images), np.stack(asked), coverage, moments[0].coverage)
