@@ -10,7 +10,9 @@ codec leaves of it, which is the best that it could draw; `imagined`: drawn from
 in so many steps, so that its error is the generator's and the tracker's together. `mean way` is where the brush would
 be if every film led it the way to the middle of all goals. `doubted` has the poses too that the gates of the two views
 refuse, of every frame in which the tracker believed to see the tool in both. `plans`: films that an arm which holds the
-brush would act out, as a deployment decides it, and `ends`: how far from the film's end its way then ends (medians).
+brush would act out, as a deployment decides it, and `ends`: how far
+from the film's end its way then ends (medians).
+`--picture FILE` shows a film and what is imagined in its place, as it is followed.
 """
 
 import argparse
@@ -47,7 +49,7 @@ from kinema.policies import checkpoint, loading, sampling
 from kinema.policies.codec import PatchesConfig, left_out
 from kinema.policies.dreamitate import dream
 from kinema.policies.dreamitate.config import DreamitateConfig
-from kinema.policies.dreamitate.dream import Place
+from kinema.policies.dreamitate.dream import Dream, Place
 from kinema.policies.dreamitate.model import DreamitateModel
 from kinema.policies.engines.graph import running
 from kinema.policies.pictures import signal
@@ -60,8 +62,8 @@ from kinema.virtual.tool_view import ToolView
 
 SIZE, RATE, FRAMES = (256, 192), 5, 12  # [px], [Hz] of the films, imagined frames of each view
 SCENES, FILMS = 60, 20  # to learn from, and films of each
-MEASURED = 8  # scenes that nothing is learned from, a film each
-MINUTES, BATCH = 75.0, 4
+FIRST, MEASURED = 1000, 8  # scenes that nothing is learned from, a film each
+MINUTES, BATCH = 35.0, 4
 TEXT = "sweep to the mark"
 STEPS = (1, 10)  # of the sampler
 OPEN = Gates(score=0.0, gap=0.1, apart=math.pi, depth=1.0)
@@ -237,11 +239,16 @@ def _off(clips: tuple[list[Image], list[Image]], shot: Shot) -> float:
     return float(np.mean([psnr(np.array(clip), shot.film.images[name][1:]).mean() for clip, name in pairs]))
 
 
+def acted(clips: tuple[list[Image], list[Image]], shot: Shot, place: Place) -> Dream:
+    """What an arm makes of a film; raises NoPlanError."""
+    now = np.stack([shot.film.images[name][0] for name in SIDE_CAMERAS])
+    return dream.interpret(place, ModelTracker(), now, np.array(clips), _ARM_AT, 1 / RATE)
+
+
 def ends(clips: tuple[list[Image], list[Image]], shot: Shot, place: Place) -> float | None:
     """Where the way of an arm that acts a film out ends, [mm] from where the film does; None: there is no plan."""
-    now = np.stack([shot.film.images[name][0] for name in SIDE_CAMERAS])
     try:
-        found = dream.interpret(place, ModelTracker(), now, np.array(clips), _ARM_AT, 1 / RATE)
+        found = acted(clips, shot, place)
     except NoPlanError:
         return None
     last = dream.held(place, Pose.from_matrix(found.plan.path[-1]))
@@ -249,11 +256,27 @@ def ends(clips: tuple[list[Image], list[Image]], shot: Shot, place: Place) -> fl
     return 1e3 * float(np.linalg.norm(last.apply(centre) - shot.poses[-1].apply(centre)))
 
 
+def holding(tool: ToolMesh, eyes: tuple[View, View]) -> Place:
+    """An arm that holds the brush."""
+    return Place(tool, eyes, robots.arm("ur5e"), robots.GRIPPER, Limits())
+
+
+def picture(model: DreamitateModel, seed: int) -> Image:
+    """Six moments: the film above what is imagined, for the left and for the right camera."""
+    (shot,) = shots(seed, 1, 1)
+    found = acted(imagined(model, shot, 0, STEPS[-1]), shot, holding(brush()[0], views()))
+    at = range(2, FRAMES + 1, 2)
+    rows = [
+        np.hstack([images[name][k] for k in at]) for name in SIDE_CAMERAS for images in (shot.film.images, found.video)
+    ]
+    return np.vstack(rows)
+
+
 def report(model: DreamitateModel, console: Console) -> None:
     """Measure, and print the table."""
     tool, eyes, tracker = brush()[0], views(), ModelTracker()
-    place = Place(tool, eyes, robots.arm("ur5e"), robots.GRIPPER, Limits())
-    measured = list(shots(1000, MEASURED, 1))
+    place = holding(tool, eyes)
+    measured = list(shots(FIRST, MEASURED, 1))
     clips: dict[str, list[tuple[list[Image], list[Image]]]] = {}
     for seed, shot in enumerate(measured):
         for steps in STEPS:
@@ -276,10 +299,10 @@ def report(model: DreamitateModel, console: Console) -> None:
         said = Counter(one.reason for tracked, _ in believed for one in tracked if one.reason)
         why = said.most_common(1)[0][0] if said else ""
         away = [end for pair, shot in zip(some, measured, strict=True) if (end := ends(pair, shot, place)) is not None]
-        acted = f"{len(away)} of {len(some)}", f"{np.median(away):.1f} mm" if away else "-"
-        table.add_row(kind, f"{quality:.1f}", *errors(believed, tool).cells(), *acted, why)
+        plans = f"{len(away)} of {len(some)}", f"{np.median(away):.1f} mm" if away else "-"
+        table.add_row(kind, f"{quality:.1f}", *errors(believed, tool).cells(), *plans, why)
         table.add_row("  doubted", "", *errors(doubted, tool).cells())
-        print(f"{kind}: {errors(believed, tool).cells()}, {acted}, {why}", file=sys.stderr)
+        print(f"{kind}: {errors(believed, tool).cells()}, {plans}, {why}", file=sys.stderr)
     mean = way(np.mean(_GOALS, axis=0))
     alike = errors([([StereoPose(T, 1.0) for T in mean], shot) for shot in measured], tool)
     table.add_row("mean way", "", *alike.cells())
@@ -292,6 +315,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where films and training are kept; default: nowhere")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of training, default %(default)s")
     parser.add_argument("--held-out", type=float, default=0.05, help="share of the films, default %(default)s")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="show one film as it is followed, and nothing else"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
@@ -299,6 +325,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         model = trained(folder, arguments.minutes, arguments.held_out)
         facts = checkpoint.read(folder / "training/checkpoint").training
+    if arguments.picture:
+        cv2.imwrite(str(arguments.picture), picture(model, FIRST)[..., ::-1])
+        return
     console = Console(width=130)
     learned, out = SCENES * FILMS - round(arguments.held_out * SCENES * FILMS), facts["held_out"]
     console.print(
