@@ -10,8 +10,8 @@ codec leaves of it, which is the best that it could draw; `imagined`: drawn from
 in so many steps, so that its error is the generator's and the tracker's together. `mean way` is where the brush would
 be if every film led it the way to the middle of all goals. `doubted` has the poses too that the gates of the two views
 refuse, of every frame in which the tracker believed to see the tool in both. `plans`: films that an arm which holds the
-brush would act out, as a deployment decides it, and `ends`: how far
-from the film's end its way then ends (medians).
+brush would act out, as a deployment decides it, and `ends`: how far from the film's end its way then ends (medians).
+
 `--picture FILE` shows a film and what is imagined in its place, as it is followed.
 """
 
