@@ -6,7 +6,8 @@ The simulated person demonstrates with the handheld gripper, out of the arm's wo
 cameras' view. Nothing is recorded on the way: images are rendered `--rate` times a second, and the tool's pose is the
 simulator's truth, which no tracker gives as well. So a film takes two seconds, not ten, and none is refused for a
 tracker. Seeds are taken in their order; a demonstration that fails, or needs a second attempt (`--longest`), leaves
-none. `--half FOLDER` writes the same films with images of half that size besides, for networks that see those.
+none. Of push-shape, which has a goal's mask in each view, a film shows one push. `--half FOLDER` writes the same films
+with images of half that size besides, for networks that see those.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from kinema.calibration.bundle import SIDE_CAMERAS
 from kinema.chunk import Image
 from kinema.episodes import shards
 from kinema.episodes.shards import Played
-from kinema.virtual import scenario, scene
+from kinema.virtual import goal, scenario, scene
 from kinema.virtual.cameras import TABLE_DATE
 from kinema.virtual.objects import SPLITS
 from kinema.workers import on_all_cores
@@ -36,13 +37,14 @@ SIZE = (256, 192)  # [px]
 def filmed(task: str, split: str, seed: int, rate: int, longest: float) -> Played | None:
     """The demonstration of a seed, None where it failed or lasted longer than `longest` [s]."""
     drawn = scenario.draw(task, split, seed)
-    shown = demonstrate(drawn, round(1 / (rate * scene.TIMESTEP)), out_of_view=True)
+    goals = {} if drawn.goal is None else {name: goal.mask(drawn, name, SIZE).astype(np.uint8) for name in SIDE_CAMERAS}
+    shown = demonstrate(drawn, round(1 / (rate * scene.TIMESTEP)), out_of_view=True, once=bool(goals))
     count = len(shown.snapshots)
     if shown.gave_up or count * shown.dt > longest:
         return None
     seen = pictures(shown, range(count), SIDE_CAMERAS, SIZE)
     images = dict(zip(SIDE_CAMERAS, seen, strict=True))
-    return Played(f"{task}_{split}_{seed:06d}", drawn.text, truth(shown).astype(np.float32), images)
+    return Played(f"{task}_{split}_{seed:06d}", drawn.text, truth(shown).astype(np.float32), images, goals)
 
 
 def _halved(images: Image) -> Image:
@@ -69,7 +71,10 @@ def main() -> None:
         films = on_all_cores(filmed, work, asked.jobs)
         for film in track(films, "filming", total=len(work), console=Console(stderr=True)):
             if film is not None:
-                found[film.name] = replace(film, images={name: _halved(of) for name, of in film.images.items()})
+                small = {name: _halved(of) for name, of in film.images.items()}
+                found[film.name] = replace(
+                    film, images=small, goals={name: of[::2, ::2] for name, of in film.goals.items()}
+                )
                 yield film
 
     origin = f"simulated person, {asked.task}, {asked.split}"

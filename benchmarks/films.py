@@ -36,12 +36,15 @@ class Demonstrated:
     gave_up: str
 
 
-def demonstrate(drawn: Scenario, every: int, out_of_view: bool = False) -> Demonstrated:
-    """A person with the handheld gripper, from the gesture that begins to the one that ends."""
+def demonstrate(drawn: Scenario, every: int, out_of_view: bool = False, once: bool = False) -> Demonstrated:
+    """A person with the handheld gripper, from the gesture that begins to the one that ends.
+
+    `once`: to the end of the first attempt, whatever has come of it.
+    """
     world = HandheldWorld(drawn, seed=drawn.seed)
     hand = Hand(world, drawn.seed, manner=Manner(out_of_view=out_of_view))
     snapshots, poses, widths, done = [], [], [], False
-    while hand.phase not in (Phase.END, Phase.RETURN):
+    while hand.phase not in (Phase.END, Phase.RETURN) and not (once and hand.rests):
         world.step(*hand.goal())
         if world.k == _TARE:
             world.tare()
@@ -50,7 +53,7 @@ def demonstrate(drawn: Scenario, every: int, out_of_view: bool = False) -> Demon
             poses.append(world.T_base_tcp())
             widths.append(world.width())
         done = done or world.outcome().success
-    failed = hand.gave_up or ("" if done else "not done")
+    failed = hand.gave_up or ("" if done or once else "not done")
     return Demonstrated(
         world.model, drawn.seed, tuple(snapshots), tuple(poses), np.array(widths), every * world.period, failed
     )

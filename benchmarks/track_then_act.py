@@ -8,7 +8,9 @@ the arm's world; the side cameras' pictures of that, so many frames from its beg
 then takes for the video that it has imagined, in the same scenario. All the rest is what a deployment does: the scene
 without the tool, the tracker, two views, the plan, the executor, impedance, physics. `tracked` are frames that passed
 the gates, beside those in which the tool is really in both views, and how far off they are from the simulator's truth.
-A demonstration that the person fails is not counted. `--picture FILE` shows the first task's first film as it was
+A demonstration that the person fails is not counted. In push-shape the person shows one push, and a new one in each of
+its rounds, of the shape as it then lies; success is the best of the rounds, what is tracked that of the first film.
+`--picture FILE` shows the first task's first film as it was
 followed.
 
 `--imagined CHECKPOINT` lets a generator imagine after all. No video of its own has a truth, so `mm` and `degrees` then
@@ -19,7 +21,7 @@ the tracker's, and that there is more than one way to do a thing.
 import argparse
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -34,7 +36,7 @@ from kinema import cell_file, paths, robots
 from kinema.apps.lockstep import run_episode
 from kinema.apps.trials import LISTS, PURPOSES, ROBOT
 from kinema.calibration.bundle import SIDE_CAMERAS
-from kinema.chunk import Image, Observation, Prediction
+from kinema.chunk import Image, Observation, Prediction, Truth
 from kinema.control.messages import Mode
 from kinema.control.pacing import Pace
 from kinema.errors import NoPlanError
@@ -51,25 +53,25 @@ from kinema.policies.dreamitate.config import DreamitateConfig
 from kinema.policies.dreamitate.dream import Place, held
 from kinema.policies.dreamitate.model import DreamitateModel
 from kinema.policies.dreamitate.policy import Dreamitate
-from kinema.policies.engines.graph import running
-from kinema.policies.pictures import signal
 from kinema.policies.text import WordsConfig
 from kinema.policies.video_policy.config import LeanConfig
 from kinema.training.success import success_rate
 from kinema.virtual import scenario, tool_files
 from kinema.virtual.cameras import CAMERAS, TABLE_DATE
 from kinema.virtual.scenario import Scenario
+from kinema.virtual.tasks import push_shape
 from kinema.workers import on_all_cores
 
-TASKS = {"rotate_object": "fork", "sweep": "brush", "scoop": "scoop"}  # and their tools
+TASKS = {"rotate_object": "fork", "sweep": "brush", "scoop": "scoop", "push_shape": "pusher"}  # and their tools
+ROUNDS = {"push_shape": push_shape.ATTEMPTS}  # of imagining and acting, else one
 SIZE = (256, 192)  # [px] of the pictures
 FRAMES = 32
 LATENCY = 5.0  # [s] from looking to the plan, declared
-TIME_LIMIT = 90.0  # [s] of an attempt, going out of view among it
+TIME_LIMIT = 90.0  # [s] of a round, going out of view among it
 
 _HIGH = Pose(np.array([0.4, 0.0, 0.62]), np.diag([1.0, -1.0, -1.0]))  # T_base_tcp out of view
 _EVERY = 17  # periods between two pictures that are kept: 30 Hz
-_CHANGED = 0.15  # of -1 to 1: more than a camera's noise
+_CHANGED = 20  # of 255: more than a camera's noise
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -100,7 +102,7 @@ class Row:
 
 def film(drawn: Scenario, frames: int, dt: float = 0.0, seen: bool = True) -> Film:
     """A person demonstrates; moments `dt` [s] apart, 0: evenly over that. No images unless `seen`."""
-    shown = demonstrate(drawn, _EVERY, out_of_view=True)
+    shown = demonstrate(drawn, _EVERY, out_of_view=True, once=drawn.task in ROUNDS)
     last = len(shown.snapshots) - 1
     dt = dt or last * shown.dt / frames
     at = np.minimum((np.arange(1 + frames) * dt / shown.dt).round().astype(int), last)
@@ -108,24 +110,16 @@ def film(drawn: Scenario, frames: int, dt: float = 0.0, seen: bool = True) -> Fi
     return Film(images, tuple(shown.T_base_tcp[k] for k in at), dt, shown.gave_up)
 
 
-class _Shown:
-    """Runs a network's parts, but for the last: what it has drawn is what the film changes of the present images, in
-    which the arm may be seen."""
-
-    def __init__(self, model: DreamitateModel, images: Image) -> None:
-        self._run = running(model)
-        self._clip = signal(torch.from_numpy(images))[None]  # (1, 2, 1 + frames, 3, height, width)
-        self._changed = (self._clip - self._clip[:, :, :1]).abs().amax(dim=3, keepdim=True) > _CHANGED
-
-    def __call__(self, part: str, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if part != "decode":
-            return self._run(part, *inputs)
-        shown = torch.where(self._changed, self._clip, signal(inputs[1])[:, :, None])
-        return (shown[:, :, 1:],)
+def moved(drawn: Scenario, truth: Truth) -> Scenario:
+    """The same with the target where it lies now."""
+    assert drawn.target is not None
+    T = truth.poses[drawn.target.name]
+    yaw = math.atan2(T.rotation[1, 0], T.rotation[0, 0])
+    return replace(drawn, target=replace(drawn.target, position=(float(T.position[0]), float(T.position[1])), yaw=yaw))
 
 
 class _Seen(Dreamitate):
-    """Remembers what was tracked."""
+    """Remembers what was tracked in the first film that a plan came of."""
 
     tracked: tuple[dream.StereoPose, ...] = ()
     reason = ""
@@ -136,13 +130,30 @@ class _Seen(Dreamitate):
         except NoPlanError as error:
             self.reason = str(error)
             raise
-        if self._route is not None:
+        if self._route is not None and not self.tracked:
             self.tracked = self._route.dream.tracked
         return found
 
 
-def remembering(shown: Film, place: Place) -> _Seen:
-    """Dreamitate whose videos are all this film."""
+class _Person(_Seen):
+    """Takes for its video what a person does in this very scenario; in a later round, what they then do."""
+
+    def show(self, drawn: Scenario, shown: Film) -> None:
+        self._drawn, self._shown, self._rounds = drawn, shown, ROUNDS.get(drawn.task, 1)
+        self.spec = replace(self.spec, simulator_truth=self._rounds > 1)
+
+    def _imagined(self, observation: Observation, now: torch.Tensor, timing: dict[str, float]) -> torch.Tensor:
+        shown = self._shown
+        if self._done:
+            assert observation.truth is not None
+            shown = film(moved(self._drawn, observation.truth), len(shown.poses) - 1, shown.dt)
+        change = shown.images.astype(int) - shown.images[:, :1]
+        seen = np.where(np.abs(change).max(axis=-1, keepdims=True) > _CHANGED, shown.images, now.numpy()[:, None])
+        return torch.from_numpy(seen[:, 1:].astype(np.uint8))  # the arm may be seen in what is there now
+
+
+def remembering(drawn: Scenario, shown: Film, place: Place) -> _Seen:
+    """Dreamitate whose video is this film."""
     torch.manual_seed(0)
     config = DreamitateConfig(
         codec=PatchesConfig(patch=16, predicted=8, shown=8),
@@ -166,7 +177,9 @@ def remembering(shown: Film, place: Place) -> _Seen:
         latency=config.latency,
         training={"placed": TABLE_DATE.isoformat()},
     )
-    return _Seen(facts, model, place, run=_Shown(model, shown.images))
+    acts = _Person(facts, model, place)
+    acts.show(drawn, shown)
+    return acts
 
 
 def picture(task: str, name: str, seed: int, frames: int, robot: str) -> Image:
@@ -198,12 +211,12 @@ def attempt(task: str, name: str, seed: int, frames: int, robot: str, imagined: 
         acts, latency = _Seen(facts, model, place, seed=seed), next(iter(facts.latency.values()))
     else:
         shown = film(drawn, frames)
-        acts, latency = remembering(shown, place), LATENCY
+        acts, latency = remembering(drawn, shown, place), LATENCY
     if shown.gave_up:
         return Row(task, False)
     result = run_episode(
         task, LISTS[name], seed, robot, acts,
-        pace=Pace(Mode.STOP_AND_GO), latency=latency, render=True, time_limit=TIME_LIMIT,
+        pace=Pace(Mode.STOP_AND_GO), latency=latency, render=True, time_limit=ROUNDS.get(task, 1) * TIME_LIMIT,
     )  # fmt: skip
     off, turned, seen = [], [], 0
     for pose, found in zip(shown.poses[1:], acts.tracked, strict=False):

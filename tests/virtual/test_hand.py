@@ -150,6 +150,11 @@ def test_a_person_whose_drawer_is_stuck_gives_up_and_says_why():
     assert len(_gestures(session)) == 2, "the recording is ended all the same"
 
 
+def test_a_person_presses_on_until_a_letter_lies_on_its_goal():
+    session = _session(_world("push_shape", 2), 2)
+    assert session.success, session.hand.gave_up
+
+
 @pytest.fixture(scope="module", params=["pick_and_place", "open_drawer"])
 def recovery(request) -> Session:
     return _session(_world(request.param, 3), 3, Manner(recovery=1.0))

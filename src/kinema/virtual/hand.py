@@ -44,6 +44,10 @@ _ON_THE_WAY = (0.2, 3.0)  # [s] of the expert's approach before the hand leaves 
 _LOWEST = 0.03  # [m] that it stays above the table then
 _FREE = 0.008  # [m] from where it wants to be, a hand touches nothing
 _TRIES = 10
+_RESTS = "rest"  # the expert's stage after an attempt
+_LEANS = "push"  # and that in which the hand presses on until the tool is where it wants it
+_LEAN = 4.0  # [1/s] of what the tool lags behind by, and of easing off afterwards
+_LEAN_MOST = np.array([0.03] * 3 + [0.4] * 3)  # [m, rad]
 _HIGH = Pose(np.array([0.42, 0.0, 0.62]), T_BASE_TCP_START.rotation)  # neither side camera sees the gripper, or a tool
 _ASIDE = 0.02  # [m] spread of where about that
 
@@ -187,6 +191,7 @@ class Hand:
         self._haste = _Haste(self._manner, self._rng, world.period)
         self._goal: Goal = world.T_base_tcp(), min(max(world.width(), 0.0), GRIPPER.stroke)
         self._held = 0.0  # how much of the hand's unrest reaches the gripper; none in the dock
+        self._lean = np.zeros(6)  # [m, rad] beyond the goal, against what resists
         self._ticks = 0
         self._phase = Phase.HOME
         self.gave_up = ""
@@ -195,6 +200,11 @@ class Hand:
     @property
     def phase(self) -> Phase:
         return self._phase
+
+    @property
+    def rests(self) -> bool:
+        """An attempt has come to its end; success shows now, or another one follows."""
+        return self._phase is Phase.DEMONSTRATE and self._expert.stage == _RESTS
 
     @property
     def done(self) -> bool:
@@ -279,14 +289,28 @@ class Hand:
                 self.gave_up = self._world.outcome().text
                 break
             path, ends = _Path(self._goal, self._plan(subjective)), subjective + _LOOK
-            rested = rested + _LOOK if self._expert.stage == "rest" else 0.0
+            rested = rested + _LOOK if self._expert.stage == _RESTS else 0.0
             begins = subjective
             while subjective < ends:
                 self._unsettle()
                 subjective += self._haste.next() * self._world.period
-                yield path.at(subjective - begins)
+                goal = path.at(subjective - begins)
+                self._press_on(goal[0])
+                yield goal
+        self._lean[:] = 0.0
         yield from self._move(self._goal[0], max(self._goal[1], _RELAXED), 0.0)
         yield from self._wait(self._manner.settle)
+
+    def _press_on(self, goal: Pose) -> None:
+        """An arm yields, but whoever pushes sees it and pushes harder."""
+        if self._expert.stage == _LEANS:
+            rate = pose_error(self._world.T_base_tcp(), goal)
+        elif self._lean.any():
+            rate = -self._lean
+        else:
+            return
+        lean = self._lean + _LEAN * self._world.period * rate
+        self._lean = np.clip(lean, -_LEAN_MOST, _LEAN_MOST)
 
     def _plan(self, subjective: float) -> ActionChunk:
         world = self._world
@@ -355,5 +379,5 @@ class Hand:
         pose, width = self._goal
         if self._held == 0.0:
             return self._goal
-        unrest = self._held * self._unrest.at(self._ticks * self._world.period)
+        unrest = self._held * self._unrest.at(self._ticks * self._world.period) + self._lean
         return Pose(pose.position + unrest[:3], so3_exp(unrest[3:]) @ pose.rotation), width
