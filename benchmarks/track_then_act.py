@@ -146,7 +146,9 @@ class _Person(_Seen):
         shown = self._shown
         if self._done:
             assert observation.truth is not None
-            shown = film(moved(self._drawn, observation.truth), len(shown.poses) - 1, shown.dt)
+            shown = film(moved(self._drawn, observation.truth), len(shown.poses) - 1)
+            space = self.checkpoint.action.model_copy(update={"dt": shown.dt, "offset": shown.dt})
+            self.checkpoint = self.checkpoint.model_copy(update={"action": space})
         change = shown.images.astype(int) - shown.images[:, :1]
         seen = np.where(np.abs(change).max(axis=-1, keepdims=True) > _CHANGED, shown.images, now.numpy()[:, None])
         return torch.from_numpy(seen[:, 1:].astype(np.uint8))  # the arm may be seen in what is there now
