@@ -10,8 +10,7 @@ without the tool, the tracker, two views, the plan, the executor, impedance, phy
 the gates, beside those in which the tool is really in both views, and how far off they are from the simulator's truth.
 A demonstration that the person fails is not counted. In push-shape the person shows one push, and a new one in each of
 its rounds, of the shape as it then lies; success is the best of the rounds, what is tracked that of the first film.
-`--picture FILE` shows the first task's first film as it was
-followed.
+`--picture FILE` shows the first task's first film as it was followed.
 
 `--imagined CHECKPOINT` lets a generator imagine after all. No video of its own has a truth, so `mm` and `degrees` then
 are from the way that the person went in the same scenario, at the same time from the beginning: the generator's error,
@@ -138,9 +137,10 @@ class _Seen(Dreamitate):
 class _Person(_Seen):
     """Takes for its video what a person does in this very scenario; in a later round, what they then do."""
 
-    def show(self, drawn: Scenario, shown: Film) -> None:
-        self._drawn, self._shown, self._rounds = drawn, shown, ROUNDS.get(drawn.task, 1)
-        self.spec = replace(self.spec, simulator_truth=self._rounds > 1)
+    def __init__(self, facts: Checkpoint, model: DreamitateModel, place: Place, drawn: Scenario, shown: Film) -> None:
+        super().__init__(facts, model, place)
+        self._drawn, self._shown = drawn, shown
+        self.spec = replace(self.spec, simulator_truth=model.config.rounds > 1)
 
     def _imagined(self, observation: Observation, now: torch.Tensor, timing: dict[str, float]) -> torch.Tensor:
         shown = self._shown
@@ -155,7 +155,7 @@ class _Person(_Seen):
 
 
 def remembering(drawn: Scenario, shown: Film, place: Place) -> _Seen:
-    """Dreamitate whose video is this film."""
+    """Dreamitate whose video is this film, and in later rounds what the person then does."""
     torch.manual_seed(0)
     config = DreamitateConfig(
         codec=PatchesConfig(patch=16, predicted=8, shown=8),
@@ -164,6 +164,7 @@ def remembering(drawn: Scenario, shown: Film, place: Place) -> _Seen:
         change=True,
         frames=len(shown.poses) - 1,
         stride=1,
+        rounds=ROUNDS.get(drawn.task, 1),
         latency={"few:1": LATENCY},
     )
     model = DreamitateModel(config, len(SIDE_CAMERAS), SIZE).eval()
@@ -179,9 +180,7 @@ def remembering(drawn: Scenario, shown: Film, place: Place) -> _Seen:
         latency=config.latency,
         training={"placed": TABLE_DATE.isoformat()},
     )
-    acts = _Person(facts, model, place)
-    acts.show(drawn, shown)
-    return acts
+    return _Person(facts, model, place, drawn, shown)
 
 
 def picture(task: str, name: str, seed: int, frames: int, robot: str) -> Image:
