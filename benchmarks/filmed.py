@@ -7,7 +7,8 @@ cameras' view. Nothing is recorded on the way: images are rendered `--rate` time
 simulator's truth, which no tracker gives as well. So a film takes two seconds, not ten, and none is refused for a
 tracker. Seeds are taken in their order; a demonstration that fails, or needs a second attempt (`--longest`), leaves
 none. Of push-shape, which has a goal's mask in each view, a film shows one push. `--half FOLDER` writes the same films
-with images of half that size besides, for networks that see those.
+with images of half that size besides, for the baselines; those take no mask, so the goal's grey veil lies over
+theirs, as in the paper.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from rich.console import Console
 from rich.progress import track
 
 from kinema.calibration.bundle import SIDE_CAMERAS
-from kinema.chunk import Image
 from kinema.episodes import shards
 from kinema.episodes.shards import Played
 from kinema.virtual import goal, scenario, scene
@@ -47,8 +47,12 @@ def filmed(task: str, split: str, seed: int, rate: int, longest: float) -> Playe
     return Played(f"{task}_{split}_{seed:06d}", drawn.text, truth(shown).astype(np.float32), images, goals)
 
 
-def _halved(images: Image) -> Image:
-    return np.stack([cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for image in images])
+def _for_baselines(film: Played) -> Played:
+    images = {}
+    for name, large in film.images.items():
+        seen = goal.blended(large, film.goals[name] > 0) if film.goals else large
+        images[name] = np.stack([cv2.resize(each, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for each in seen])
+    return replace(film, images=images, goals={})
 
 
 def main() -> None:
@@ -71,10 +75,7 @@ def main() -> None:
         films = on_all_cores(filmed, work, asked.jobs)
         for film in track(films, "filming", total=len(work), console=Console(stderr=True)):
             if film is not None:
-                small = {name: _halved(of) for name, of in film.images.items()}
-                found[film.name] = replace(
-                    film, images=small, goals={name: of[::2, ::2] for name, of in film.goals.items()}
-                )
+                found[film.name] = _for_baselines(film)
                 yield film
 
     origin = f"simulated person, {asked.task}, {asked.split}"

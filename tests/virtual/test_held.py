@@ -114,7 +114,9 @@ def test_the_goal_is_seen_where_the_shape_comes_to_lie() -> None:
     changed = np.abs(pictures[0] - pictures[1]).max(axis=2) > 60
     mask = goal.mask(drawn, "left", size)
     assert (mask & changed).sum() / (mask | changed).sum() > 0.85
-    assert goal.image(drawn, (128, 96)).shape == (96, 128, 3)
+    both = goal.image(drawn, size, ("left", "right")) > 0
+    assert (both[..., 0] == mask).all() and (both[..., 1] == goal.mask(drawn, "right", size)).all()
+    assert (both[..., 1] != mask).any() and not both[..., 2].any()
     veiled = goal.blended(pictures[1].astype(np.uint8), mask)
     assert (veiled[~mask] == pictures[1][~mask]).all() and (veiled[mask] != pictures[1][mask]).any()
 

@@ -117,7 +117,8 @@ class _Episode:
         self._latency_ns = to_ns(latency)
         self._controller = Controller(world.arm, cell.control, cell.arm.command_kind)
         spec = policy.spec if eyes else replace(policy.spec, cameras=policy.spec.cameras[:1])
-        self._assembler = Assembler(spec, goal.image(world.scenario, spec.image_size) if spec.goal_image else None)
+        wanted = goal.image(world.scenario, spec.image_size, spec.cameras) if spec.goal_image else None
+        self._assembler = Assembler(spec, wanted)
         self._moments: StampedBuffer[tuple[int, Array]] = StampedBuffer("the world", IMAGE_HORIZON)  # frame, snapshot
         if eyes is not None:
             self._draw = functools.lru_cache(maxsize=2 * len(policy.spec.cameras))(self._draw_afresh)

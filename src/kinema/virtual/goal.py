@@ -3,6 +3,8 @@
 The paper blends the mask of the final pose into what the policy sees. Nothing in the cell shows it.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,10 @@ def blended(image: Image, where: NDArray[np.bool_]) -> Image:
     return np.rint(veiled).astype(np.uint8)
 
 
-def image(scenario: Scenario, size: tuple[int, int], camera: str = "left") -> Image:
-    """(height, width, 3) RGB, white where the goal is: `Observation.goal_image` for a policy that is given one."""
-    return np.repeat(mask(scenario, camera, size)[..., None], 3, axis=2).astype(np.uint8) * np.uint8(255)
+def image(scenario: Scenario, size: tuple[int, int], seen_by: Sequence[str]) -> Image:
+    """(height, width, 3) uint8: `Observation.goal_image`, whose channels are the masks, 255 where the goal is, of as
+    many side cameras; none in the others."""
+    masks = np.zeros((*size[::-1], 3), np.uint8)
+    for channel, camera in enumerate(seen_by):
+        masks[..., channel] = 255 * mask(scenario, camera, size)
+    return masks
