@@ -122,6 +122,21 @@ def test_blanked_images_are_black_and_shuffled_ones_keep_their_pixels_but_not_th
     assert (shuffled != again).mean() > 0.9
 
 
+def test_veiled_images_show_each_camera_its_own_goal() -> None:
+    policy, rng = Still(), np.random.default_rng(0)
+    policy.spec = ObservationSpec(cameras=("left", "right"))
+    images = {name: rng.integers(0, 256, (2, 72, 96, 3), np.uint8) for name in policy.spec.cameras}
+    masks = np.zeros((72, 96, 3), np.uint8)
+    masks[:36, :, 0] = 255  # where the left camera sees its goal; the right one does not
+    acts = Altered(policy, "veiled", seed=3)
+    assert acts.spec.goal_image
+    acts.predict(replace(_observation(), images=images, goal_image=masks))
+    (given,) = policy.seen
+    changed = (given.images["left"] != images["left"]).any(axis=-1)
+    assert changed[:, :36].mean() > 0.9 and not changed[:, 36:].any()
+    np.testing.assert_array_equal(given.images["right"], images["right"])
+
+
 @pytest.mark.parametrize(("executed", "execution"), [(8, "overlap"), (16, "overlap"), (12, "stop_and_go")])
 def test_so_many_steps_are_executed_between_two_observations(executed: int, execution: str) -> None:
     setting = replace(SETTING, executed=executed, execution=Mode(execution), latency=0.12)

@@ -7,6 +7,7 @@ results already is not done again; one process a core, one thread each.
 import argparse
 import os
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,7 +16,7 @@ from kinema import cell_file, paths
 from kinema.apps import evaluate_table, trials
 from kinema.apps.cli import positive
 from kinema.apps.rollouts import Player, play
-from kinema.apps.trials import LISTS, PURPOSES, Setting
+from kinema.apps.trials import LISTS, PURPOSES, Images, Setting
 from kinema.control.messages import Mode
 from kinema.control.settings import Execution
 from kinema.virtual.tasks import SHIPPED, TASKS
@@ -54,7 +55,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--executed", nargs="+", type=int, default=[0], help="steps between observations, as 24 12 8; 0: its own"
     )
-    parser.add_argument("--images", nargs="+", default=["normal"], choices=("normal", "blanked", "shuffled"))
+    parser.add_argument(
+        "--images", nargs="+", default=["normal"], choices=get_args(Images), help="veiled: the goal lies over the image"
+    )
     parser.add_argument("--execution", type=Mode, choices=Mode, help="default: by the latency")
     parser.add_argument("--latency", type=float, help="declared [s]; default: the checkpoint's")
     parser.add_argument("--robot", default=trials.ROBOT)

@@ -19,6 +19,7 @@ from kinema.control.settings import Execution
 from kinema.errors import ConfigError
 from kinema.interfaces import Policy
 from kinema.policies import registry
+from kinema.virtual import goal
 
 Result = TypeVar("Result")
 
@@ -108,20 +109,32 @@ class Player:
 
 
 class Altered:
-    """A policy whose images are spoilt before it sees them."""
+    """A policy whose images are changed before it sees them."""
 
     def __init__(self, policy: Policy, images: Images, seed: int) -> None:
         self.name, self.spec = policy.name, policy.spec
+        if images == "veiled":
+            self.spec = replace(self.spec, goal_image=True)
         self._policy, self._images, self._seed = policy, images, seed
 
     def reset(self, seed: int | None = None) -> None:
         self._policy.reset(seed)
 
     def predict(self, observation: Observation) -> Prediction:
-        if self._images != "normal":
+        if self._images == "veiled":
+            observation = self._veil(observation)
+        elif self._images != "normal":
             spoilt = {name: self._spoil(image, observation) for name, image in observation.images.items()}
             observation = replace(observation, images=spoilt)
         return self._policy.predict(observation)
+
+    def _veil(self, observation: Observation) -> Observation:
+        """As "Dreamitate" shows the goal to its baseline: over the images."""
+        assert observation.goal_image is not None
+        masks = np.moveaxis(observation.goal_image, -1, 0) > 0
+        seen = zip(self.spec.cameras, masks, strict=False)
+        veiled = {name: goal.blended(observation.images[name], where) for name, where in seen}
+        return replace(observation, images=veiled, goal_image=None)
 
     def _spoil(self, image: Image, observation: Observation) -> Image:
         """Black, or the same pixels at drawn places, others each time."""

@@ -14,7 +14,7 @@ import msgspec
 from kinema.apps import lines
 from kinema.control.messages import Mode
 
-Images = Literal["normal", "blanked", "shuffled"]
+Images = Literal["normal", "blanked", "shuffled", "veiled"]
 
 # name -> split of the scenarios ("Video Generators are Robot Policies", table 4: object location, objects, background)
 LISTS = {
@@ -39,7 +39,7 @@ class Setting:
     policy      name; checkpoint: the hash of what it was loaded from, '' where there is nothing to load
     inference   the policy's own mode (`single`, `paper`, ...), '' where it has but one
     executed    steps between one observation and the next; 0: as policy and cell file have it
-    images      what becomes of the images before the policy sees them
+    images      what becomes of the images before the policy sees them; veiled: the goal shows in the side cameras'
     execution, latency  of the control core; [s] from observation to chunk, declared
     time_limit  [s] of simulated time
     """
